@@ -1,0 +1,1 @@
+../../codex_network_proxy/__init__.py

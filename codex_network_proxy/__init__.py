@@ -1,0 +1,1 @@
+"""codex-network-proxy: one door to the network, one policy."""

@@ -1,0 +1,189 @@
+"""The words of a decision: what is asked, what is answered, and why (spec A3, B9.2, B10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .hooks import HookMatch
+    from .hosts import Endpoint
+
+IPAddress = IPv4Address | IPv6Address
+
+
+class NetworkProtocol(StrEnum):
+    """The door a request came through, as audit events name it (spec B10.2)."""
+
+    HTTP = "http"
+    HTTPS_CONNECT = "https_connect"
+    SOCKS5_TCP = "socks5_tcp"
+    SOCKS5_UDP = "socks5_udp"
+
+
+class Decision(StrEnum):
+    ALLOW = "allow"
+    DENY = "deny"
+    ASK = "ask"
+
+
+class DecisionSource(StrEnum):
+    BASELINE_POLICY = "baseline_policy"
+    MODE_GUARD = "mode_guard"
+    PROXY_STATE = "proxy_state"
+    DECIDER = "decider"
+
+
+class PolicyScope(StrEnum):
+    DOMAIN = "domain"
+    NON_DOMAIN = "non_domain"
+
+
+class BlockReason(StrEnum):
+    """Why a request was blocked (spec B4.7). A decider may add words of its own, which count as `policy_denied`."""
+
+    NOT_ALLOWED = "not_allowed"
+    NOT_ALLOWED_LOCAL = "not_allowed_local"
+    DENIED = "denied"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    MITM_REQUIRED = "mitm_required"
+    MITM_HOOK_DENIED = "mitm_hook_denied"
+    POLICY_DENIED = "policy_denied"
+    PROXY_DISABLED = "proxy_disabled"
+    UNIX_SOCKET_UNSUPPORTED = "unix_socket_unsupported"
+
+
+ALLOW_REASON = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDecision:
+    """What a decider answers. Build it with `allow()`, `deny(reason)` or `ask(reason)` (spec A10, B9.2)."""
+
+    decision: Decision
+    reason: str = ALLOW_REASON
+
+    @classmethod
+    def allow(cls) -> NetworkDecision:
+        return cls(Decision.ALLOW)
+
+    @classmethod
+    def deny(cls, reason: str = "") -> NetworkDecision:
+        return cls(Decision.DENY, reason or BlockReason.POLICY_DENIED)
+
+    @classmethod
+    def ask(cls, reason: str = "") -> NetworkDecision:
+        return cls(Decision.ASK, reason or BlockReason.POLICY_DENIED)
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """The client wants bytes moved: CONNECT or SOCKS5."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpUse:
+    """The client sent an HTTP request that the proxy reads.
+
+    `path` is the raw target as it will be forwarded (path and query), `headers` the raw fields in order.
+    `secure` is true for `https:`, inside an intercepted tunnel or in absolute form.
+    """
+
+    method: str
+    secure: bool = False
+    path: str = field(default="/", repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    has_body: bool = False
+    upgrade: str | None = None
+
+
+Use = Tunnel | HttpUse
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicyRequest:
+    """One question to the policy, as the decider sees it (spec B9.2)."""
+
+    protocol: NetworkProtocol
+    target: Endpoint
+    use: Use = field(default=Tunnel(), repr=False)
+    method: str | None = None
+    client_address: str | None = None
+    command: str | None = None
+    exec_policy_hint: str | None = None
+
+    @property
+    def host(self) -> str:
+        """The canonical host: lower case, A-labels, no brackets (spec A2.1)."""
+        return self.target.host.text
+
+    @property
+    def port(self) -> int:
+        return self.target.port
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One step's answer; each becomes exactly one audit event (spec B10.3)."""
+
+    decision: Decision
+    reason: str
+    source: DecisionSource
+    scope: PolicyScope
+    rule: str | None = None
+    override: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Go ahead, to one of exactly these addresses (spec A3 steps 7 and 8).
+
+    `inspect`: the tunnel must be read by the engine. `hook`: the hook that matched an HTTPS request.
+    """
+
+    request_id: str
+    request: NetworkPolicyRequest
+    rulings: tuple[Ruling, ...]
+    addresses: tuple[IPAddress, ...]
+    inspect: bool = False
+    hook: HookMatch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The policy says no; the last ruling says why."""
+
+    request_id: str
+    request: NetworkPolicyRequest
+    rulings: tuple[Ruling, ...]
+
+    @property
+    def ruling(self) -> Ruling:
+        return self.rulings[-1]
+
+    @property
+    def reason(self) -> str:
+        return self.rulings[-1].reason
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Allowed, but the name has no address: `502`, never a block (spec A3)."""
+
+    request_id: str
+    request: NetworkPolicyRequest
+    rulings: tuple[Ruling, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The configuration is broken since a reload: `500` `error` until it is repaired (spec A1.6)."""
+
+    request_id: str
+    request: NetworkPolicyRequest
+
+
+Verdict = Allowed | Blocked | Unresolved | Unavailable
