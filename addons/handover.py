@@ -1,0 +1,60 @@
+"""The one narrow way from the door into the engine: a socket, what was read from it, and what was decided."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A client connection that must be understood, not only relayed.
+
+    `sock` is non-blocking and belongs to the engine from now on. `received` holds every byte read so far, the
+    request head first. `verdict` is the decision on the CONNECT target when the door made one; without it the
+    addon chain decides. `done` is called exactly once, when the engine has closed the connection.
+    """
+
+    sock: socket.socket
+    received: bytes = field(repr=False)
+    client_address: str
+    verdict: Allowed | None
+    done: Callable[[], None]
+
+
+class Engine(Protocol):
+    """What understands HTTP and TLS. In this process, or in another one behind a unix socket."""
+
+    def take(self, handover: HandOver) -> None:
+        """Takes the connection over without waiting. Never raises; a connection it cannot serve is closed."""
+        ...
+
+
+class DoorAuthority(Protocol):
+    """The only holder of policy state. It audits and records each verdict before it returns it."""
+
+    async def decide(self, request: NetworkPolicyRequest) -> Verdict:
+        """Answers without suspending when neither a decider nor the resolver is needed. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelReport:
+    """A relayed tunnel, for mitmweb and the log: where it went and how much, never what."""
+
+    verdict: Allowed
+    peer: str
+    bytes_up: int
+    bytes_down: int
+    started: float
+    ended: float | None
+
+
+class TunnelObserver(Protocol):
+    def tunnel_opened(self, report: TunnelReport) -> None: ...
+
+    def tunnel_closed(self, report: TunnelReport) -> None: ...
