@@ -1,0 +1,200 @@
+"""The door's authority: the only holder of policy state. Everybody else asks it (spec A4)."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from codex_network_proxy.policy.audit import PolicyDecisionEvent
+from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest
+from codex_network_proxy.policy.decision import (
+    Allowed,
+    Blocked,
+    BlockReason,
+    Decision,
+    DecisionSource,
+    IPAddress,
+    NetworkPolicyRequest,
+    PolicyScope,
+    Ruling,
+    Unavailable,
+    Verdict,
+)
+from codex_network_proxy.policy.engine import NetworkPolicy, World, decide, judge_addresses, judge_host, judge_use
+from codex_network_proxy.policy.interfaces import AuditSink, Clock, NetworkPolicyDecider, Resolver
+from codex_network_proxy.policy.modes import NetworkMode
+
+from .decision_log import log_verdict
+
+logger = logging.getLogger("codex_network_proxy")
+
+BlockObserver = Callable[[Blocked, BlockedRequest], None]
+PolicyObserver = Callable[[], None]
+
+
+class RequestIds:
+    """Short ids, unique in this process and hard to confuse with another's: they tie answer, event and log line."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(4)
+        self._next = itertools.count(1).__next__
+
+    def __call__(self) -> str:
+        return f"{self._prefix}-{self._next():x}"
+
+
+class OwnListeners:
+    """The proxy's own ports, which it never dials, whatever the policy says (spec A3)."""
+
+    def __init__(self) -> None:
+        self._ports: set[int] = set()
+
+    def add(self, port: int) -> None:
+        self._ports.add(port)
+
+    def discard(self, port: int) -> None:
+        self._ports.discard(port)
+
+    def __call__(self, address: IPAddress, port: int) -> bool:
+        return port in self._ports and _belongs_to_this_machine(address)
+
+
+def _belongs_to_this_machine(address: IPAddress) -> bool:
+    """Whether a packet to the address would end here: only own addresses can be bound."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    address = mapped or address
+    if address.is_loopback or address.is_unspecified:
+        return True
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the authority needs of the outside world. Tests hand over fakes."""
+
+    resolver: Resolver
+    audit: AuditSink
+    clock: Clock
+    decider: NetworkPolicyDecider | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+class Authority:
+    """Decides, audits, records and reports. A broken configuration closes it until a good one arrives (spec A1.6)."""
+
+    def __init__(self, policy: NetworkPolicy, surroundings: Surroundings) -> None:
+        self._policy: NetworkPolicy | None = policy
+        self._outside = surroundings
+        self.own_listeners = OwnListeners()
+        self.blocked = BlockedBuffer()
+        self._world = World(
+            resolver=surroundings.resolver,
+            new_request_id=RequestIds(),
+            is_own_listener=self.own_listeners,
+            decider=surroundings.decider,
+        )
+        self._block_observers: list[BlockObserver] = []
+        self._policy_observers: list[PolicyObserver] = []
+
+    @property
+    def policy(self) -> NetworkPolicy | None:
+        """The policy in force; `None` while the configuration is broken."""
+        return self._policy
+
+    @property
+    def mode(self) -> NetworkMode:
+        """The mode in force; the narrower one while the configuration is broken."""
+        return self._policy.mode if self._policy else NetworkMode.LIMITED
+
+    def replace(self, policy: NetworkPolicy | None) -> None:
+        """Puts a new policy in force at once; `None` closes everything. Observers may then cut what it forbids."""
+        self._policy = policy
+        for observer in self._policy_observers:
+            observer()
+
+    def on_block(self, observer: BlockObserver) -> None:
+        """Calls `observer` after each block was audited and buffered. What it raises is logged, never spread."""
+        self._block_observers.append(observer)
+
+    def on_policy(self, observer: PolicyObserver) -> None:
+        """Calls `observer` after each change of the policy."""
+        self._policy_observers.append(observer)
+
+    async def decide(self, request: NetworkPolicyRequest) -> Verdict:
+        """Decides, audits and records. Whatever goes wrong inside is a deny with a reason (spec A4.8)."""
+        policy = self._policy
+        if policy is None:
+            return Unavailable(self._world.new_request_id(), request)
+        try:
+            verdict = await decide(policy, request, self._world)
+        except Exception as error:
+            # The text of the error may hold what the client sent: only its kind is logged.
+            logger.error("decision failed (%s); the request is denied", type(error).__name__)
+            verdict = self._failed(request)
+        self._record(verdict)
+        return verdict
+
+    def deny(self, request: NetworkPolicyRequest, reason: BlockReason = BlockReason.POLICY_DENIED) -> Blocked:
+        """A block that a guard outside the policy found, audited and recorded like any other."""
+        verdict = self._failed(request, reason)
+        self._record(verdict)
+        return verdict
+
+    def _failed(self, request: NetworkPolicyRequest, reason: BlockReason = BlockReason.POLICY_DENIED) -> Blocked:
+        ruling = Ruling(Decision.DENY, reason, DecisionSource.MODE_GUARD, PolicyScope.NON_DOMAIN)
+        return Blocked(self._world.new_request_id(), request, (ruling,))
+
+    def still_allows(self, allowed: Allowed) -> bool:
+        """Whether the policy in force would let an open connection stand: same host, use, route and addresses."""
+        policy, request = self._policy, allowed.request
+        if policy is None or not policy.enabled:
+            return False
+        host = judge_host(policy, request.target)
+        # What a decider once allowed stays allowed, unless the lists now say otherwise.
+        kept = host is None and allowed.rulings[0].source is DecisionSource.DECIDER
+        if not kept and (host is None or host.decision is not Decision.ALLOW):
+            return False
+        use = judge_use(policy, request)
+        if use.blocked or use.inspect != allowed.inspect:
+            return False
+        return judge_addresses(policy, request.target, allowed.addresses, self.own_listeners) is None
+
+    def _record(self, verdict: Verdict) -> None:
+        now = self._outside.clock.now()
+        if not isinstance(verdict, Unavailable):
+            self._audit(verdict, now)
+        log_verdict(verdict, self.mode)
+        if isinstance(verdict, Blocked):
+            self._report(verdict, now)
+
+    def _audit(self, verdict: Verdict, now: float) -> None:
+        assert not isinstance(verdict, Unavailable)
+        peer = str(verdict.addresses[0]) if isinstance(verdict, Allowed) and verdict.addresses else None
+        for ruling in verdict.rulings:
+            self._outside.audit.emit(
+                PolicyDecisionEvent.of(
+                    ruling, verdict.request, verdict.request_id, now, peer, self._outside.metadata
+                )
+            )
+
+    def _report(self, verdict: Blocked, now: float) -> None:
+        entry = BlockedRequest.of(verdict, self.mode, now)
+        self.blocked.add(entry)
+        for observer in self._block_observers:
+            try:
+                observer(verdict, entry)
+            except Exception as error:
+                logger.error("an observer of blocks failed (%s)", type(error).__name__)
+
+

@@ -1,0 +1,254 @@
+"""The decision, in the order of spec A3: pure steps, and the one short async function that holds their order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import assert_never
+
+from .addresses import AddressClass, classify, opened_by_local_binding
+from .config import NetworkSettings
+from .decision import (
+    ALLOW_REASON,
+    Allowed,
+    Blocked,
+    BlockReason,
+    Decision,
+    DecisionSource,
+    HttpUse,
+    IPAddress,
+    NetworkDecision,
+    NetworkPolicyRequest,
+    NetworkProtocol,
+    PolicyScope,
+    Ruling,
+    Tunnel,
+    Unresolved,
+    Verdict,
+)
+from .domains import PatternSet
+from .errors import ResolutionFailed
+from .hooks import HookMatch, HookTable, compile_hooks
+from .hosts import Endpoint
+from .interfaces import NetworkPolicyDecider, Resolver
+from .modes import NetworkMode, method_allowed
+
+DECIDER_TIMEOUT = 60.0
+"""Seconds a decider may take before its silence is a deny (spec A10)."""
+
+LOCALHOST = "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicy:
+    """One compiled configuration. Immutable; a reload swaps it whole (spec A1.6)."""
+
+    enabled: bool
+    mode: NetworkMode
+    allowed: PatternSet
+    denied: PatternSet
+    allow_local_binding: bool
+    mitm: bool
+    hooks: HookTable
+
+    @classmethod
+    def compile(cls, settings: NetworkSettings) -> NetworkPolicy:
+        """Compiles the patterns and hooks of a checked configuration. Reads no secret."""
+        return cls(
+            enabled=settings.enabled,
+            mode=settings.mode,
+            allowed=PatternSet(settings.allowed),
+            denied=PatternSet(settings.denied),
+            allow_local_binding=settings.allow_local_binding,
+            mitm=settings.mitm,
+            hooks=compile_hooks(settings.hooks),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a decision may ask of the outside. `is_own_listener` keeps the proxy from dialling itself."""
+
+    resolver: Resolver
+    new_request_id: Callable[[], str]
+    is_own_listener: Callable[[IPAddress, int], bool]
+    decider: NetworkPolicyDecider | None = None
+    decider_timeout: float = DECIDER_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class UseRuling:
+    """Step 6: whether the mode and the hooks let this use pass, and whether the engine must read it."""
+
+    rulings: tuple[Ruling, ...] = ()
+    inspect: bool = False
+    hook: HookMatch | None = None
+
+    @property
+    def blocked(self) -> bool:
+        return any(ruling.decision is not Decision.ALLOW for ruling in self.rulings)
+
+
+async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: World) -> Verdict:
+    """Decides one request, in the order of spec A3. Suspends only for a decider or a lookup."""
+    request_id = world.new_request_id()
+    if not policy.enabled:
+        return Blocked(request_id, request, (_guard(BlockReason.PROXY_DISABLED, DecisionSource.PROXY_STATE),))
+    host = judge_host(policy, request.target)
+    if host is None:
+        host = await ask_decider(world, request)
+    if host.decision is not Decision.ALLOW:
+        return Blocked(request_id, request, (host,))
+    use = judge_use(policy, request)
+    if use.blocked:
+        return Blocked(request_id, request, (host, *use.rulings))
+    try:
+        addresses = await find_addresses(request.target, world.resolver)
+    except ResolutionFailed as error:
+        return Unresolved(request_id, request, (host, *use.rulings), str(error))
+    if block := judge_addresses(policy, request.target, addresses, world.is_own_listener):
+        return Blocked(request_id, request, (block,))
+    return Allowed(request_id, request, (host, *use.rulings), addresses, use.inspect, use.hook)
+
+
+def judge_host(policy: NetworkPolicy, target: Endpoint) -> Ruling | None:
+    """Steps 3 to 5: the lists and local literals. `None` is an allowlist miss, which a decider may override."""
+    if rule := policy.denied.match_deny(target.host, target.port):
+        return _baseline(BlockReason.DENIED, rule.text)
+    if _is_closed_literal(policy, target):
+        return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
+    if rule := policy.allowed.match(target.host, target.port):
+        return Ruling(
+            Decision.ALLOW, ALLOW_REASON, DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN, rule.text
+        )
+    return None
+
+
+def _is_closed_literal(policy: NetworkPolicy, target: Endpoint) -> bool:
+    """A local literal, or `localhost`, that neither an explicit entry nor local binding opens (spec B3.3)."""
+    if policy.allowed.literal_entry(target.host, target.port):
+        return False
+    if target.host.address is not None:
+        return not _is_open(policy, classify(target.host.address))
+    return target.host.text == LOCALHOST and not policy.allow_local_binding
+
+
+def _is_open(policy: NetworkPolicy, address_class: AddressClass) -> bool:
+    if address_class is AddressClass.PUBLIC:
+        return True
+    return policy.allow_local_binding and opened_by_local_binding(address_class)
+
+
+async def ask_decider(world: World, request: NetworkPolicyRequest) -> Ruling:
+    """An allowlist miss: the decider's word, or a deny when there is none, it raises or it is late (spec A10)."""
+    if world.decider is None:
+        return _baseline(BlockReason.NOT_ALLOWED)
+    try:
+        async with asyncio.timeout(world.decider_timeout):
+            answer = await world.decider(request)
+    except Exception:
+        # Whatever went wrong in the embedding app, its silence must not open the network.
+        answer = NetworkDecision.deny()
+    if not isinstance(answer, NetworkDecision):
+        answer = NetworkDecision.deny()
+    if answer.decision is Decision.ALLOW:
+        return Ruling(
+            Decision.ALLOW, BlockReason.NOT_ALLOWED, DecisionSource.DECIDER, PolicyScope.DOMAIN, override=True
+        )
+    return Ruling(answer.decision, answer.reason, DecisionSource.DECIDER, PolicyScope.DOMAIN)
+
+
+def judge_use(policy: NetworkPolicy, request: NetworkPolicyRequest) -> UseRuling:
+    """Step 6: mode, interception, hooks and method, for a host that has passed (spec A4, B4, B5)."""
+    match request.use:
+        case Tunnel():
+            return _judge_tunnel(policy, request)
+        case HttpUse() as use:
+            return _judge_http(policy, request.target, use)
+        case _:
+            assert_never(request.use)
+
+
+def _judge_tunnel(policy: NetworkPolicy, request: NetworkPolicyRequest) -> UseRuling:
+    hooked = policy.hooks.covers(request.target.host)
+    if request.protocol is NetworkProtocol.SOCKS5_UDP and hooked:
+        return UseRuling((_guard(BlockReason.MITM_REQUIRED),))
+    socks = request.protocol in (NetworkProtocol.SOCKS5_TCP, NetworkProtocol.SOCKS5_UDP)
+    if socks and policy.mode is NetworkMode.LIMITED:
+        return UseRuling((_guard(BlockReason.METHOD_NOT_ALLOWED),))
+    inspect = hooked or policy.mode is NetworkMode.LIMITED
+    if inspect and not policy.mitm:
+        return UseRuling((_guard(BlockReason.MITM_REQUIRED),))
+    return UseRuling(inspect=inspect)
+
+
+def _judge_http(policy: NetworkPolicy, target: Endpoint, use: HttpUse) -> UseRuling:
+    hook = None
+    rulings: tuple[Ruling, ...] = ()
+    if policy.hooks.covers(target.host):
+        if not (use.secure and policy.mitm):
+            return UseRuling((_guard(BlockReason.MITM_REQUIRED),))
+        hook = policy.hooks.match(target.host, use)
+        if hook is None:
+            return UseRuling((_guard(BlockReason.MITM_HOOK_DENIED),))
+        rulings = (_hook_allow(hook),)
+    if policy.mode is NetworkMode.LIMITED and not _reads_only(policy.mode, use):
+        return UseRuling((*rulings, _guard(BlockReason.METHOD_NOT_ALLOWED)))
+    return UseRuling(rulings, inspect=True, hook=hook)
+
+
+def _reads_only(mode: NetworkMode, use: HttpUse) -> bool:
+    """A body or an upgrade writes, whatever the method is called (spec A4.2)."""
+    return method_allowed(mode, use.method) and not use.has_body and use.upgrade is None
+
+
+async def find_addresses(target: Endpoint, resolver: Resolver) -> tuple[IPAddress, ...]:
+    """The literal's own address, or one lookup of the name (spec A3 step 7). Raises `ResolutionFailed`."""
+    if target.host.address is not None:
+        return (ip_address(target.host.text),)
+    addresses = tuple(await resolver.resolve(target.host.text, target.port))
+    if not addresses:
+        raise ResolutionFailed(f"could not resolve {target.host.text}")
+    return addresses
+
+
+def judge_addresses(
+    policy: NetworkPolicy,
+    target: Endpoint,
+    addresses: Sequence[IPAddress],
+    is_own_listener: Callable[[IPAddress, int], bool],
+) -> Ruling | None:
+    """Step 7: every address must be one the policy lets us dial; one bad address blocks the name."""
+    if any(is_own_listener(address, target.port) for address in addresses):
+        return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
+    explicit = policy.allowed.literal_entry(target.host, target.port) is not None
+    for address in addresses:
+        if rule := policy.denied.match_address(address, target.port):
+            return _baseline(BlockReason.DENIED, rule.text)
+        if not _may_dial(policy, target, classify(address), explicit=explicit):
+            return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
+    return None
+
+
+def _may_dial(policy: NetworkPolicy, target: Endpoint, address_class: AddressClass, *, explicit: bool) -> bool:
+    """An explicit entry exempts exactly that literal; for `localhost` it covers loopback addresses only."""
+    if target.host.address is not None:
+        return explicit or _is_open(policy, address_class)
+    if explicit:
+        return address_class is AddressClass.LOOPBACK
+    return _is_open(policy, address_class)
+
+
+def _baseline(reason: BlockReason, rule: str | None = None) -> Ruling:
+    return Ruling(Decision.DENY, reason, DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN, rule)
+
+
+def _guard(reason: BlockReason, source: DecisionSource = DecisionSource.MODE_GUARD) -> Ruling:
+    return Ruling(Decision.DENY, reason, source, PolicyScope.NON_DOMAIN)
+
+
+def _hook_allow(hook: HookMatch) -> Ruling:
+    rule = f"mitm_hooks[{hook.index}]"
+    return Ruling(Decision.ALLOW, ALLOW_REASON, DecisionSource.MODE_GUARD, PolicyScope.NON_DOMAIN, rule)
