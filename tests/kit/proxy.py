@@ -1,0 +1,115 @@
+"""The product as a process: `codex-proxy serve`, or a bare `mitmdump -s addons/codex.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from .policies import Policy
+from .process import PATIENCE, REPO, Process, clean_environment, python
+from .world import World
+
+Event = dict[str, Any]
+
+
+def serve_command(*arguments: str | Path) -> list[str | Path]:
+    return python(REPO / "scripts" / "launch.py", "serve", *arguments)
+
+
+class ProxyProcess(Process):
+    """`codex-proxy serve` with a configuration of its own, listening on free ports. Entered, it is ready.
+
+    `http`, `socks` and `web` are addresses as bound. `world` records look-ups, dials and binds of the process.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        policy: Policy | str,
+        *,
+        fast_path: bool = True,
+        arguments: Sequence[str | Path] = (),
+        world: World | None = None,
+        audit: Path | None = None,
+    ) -> None:
+        self.home = home
+        home.mkdir(parents=True, exist_ok=True)
+        self.config = home / "config.toml"
+        self.config.write_text(policy if isinstance(policy, str) else policy.toml())
+        self.world = world or World(home / "world")
+        self.audit_log = audit or home / "audit.jsonl"
+        self.ready_file = home / "ready.json"
+        self.http = self.socks = self.web = ""
+        pins = [] if isinstance(policy, str) else policy.pin_arguments
+        options: list[str | Path] = [*pins, *([] if fast_path else ["--no-fast-path"]), *arguments]
+        files = ["--config", self.config, "--audit-log", self.audit_log, "--ready-file", self.ready_file]
+        super().__init__(serve_command(*map(str, files), *options), self._environment(), home)
+
+    def _environment(self) -> dict[str, str]:
+        return clean_environment(self.home, CODEX_HOME=str(self.home), **self.world.environment)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            self.wait_ready()
+        except BaseException:
+            super().__exit__(None, None, None)
+            raise
+        return self
+
+    def wait_ready(self, patience: float = PATIENCE) -> None:
+        self.until(self.ready_file.exists, "the ready file", patience)
+        ready = json.loads(self.ready_file.read_text())
+        self.http, self.socks = ready["http"], ready.get("socks") or ""
+        self.web = ready.get("web") or ""
+        assert any(one.event == "start" for one in self.world.happenings()), "the test's world is not in place"
+
+    def audit_lines(self) -> list[str]:
+        if not self.audit_log.exists():
+            return []
+        complete = self.audit_log.read_text().rpartition("\n")[0]
+        return complete.split("\n") if complete else []
+
+    def audit_events(self, count: int = 0, where: Callable[[Event], bool] = lambda event: True) -> list[Event]:
+        """Waits until `count` events of that kind are written, and returns them all."""
+        found: list[Event] = []
+
+        def enough() -> bool:
+            found[:] = [event for event in map(json.loads, self.audit_lines()) if where(event)]
+            return len(found) >= count
+
+        self.until(enough, f"{count} audit events")
+        return found
+
+    def events_of(self, request_id: str, count: int = 1) -> list[Event]:
+        return self.audit_events(count, lambda event: event.get("request.id") == request_id)
+
+
+class MitmdumpProcess(ProxyProcess):
+    """The add-on in a stock engine program. Names come from `world`: there is no `--resolve` here."""
+
+    def __init__(
+        self,
+        home: Path,
+        policy: Policy,
+        *,
+        program: str = "mitmdump",
+        script: Path = REPO / "addons" / "codex.py",
+        arguments: Sequence[str | Path] = (),
+        world: World | None = None,
+    ) -> None:
+        names = {name: [[address]] for name, address in policy.pins}
+        super().__init__(home, policy, world=world or World(home / "world", names))
+        self.audit_log = home / "log" / "network-proxy.jsonl"
+        engine = f"from mitmproxy.tools.main import {program}; {program}()"
+        options = ["--set", f"confdir={home / 'engine'}", *arguments]
+        self.command = [str(part) for part in python("-c", engine, "-s", script, *options)]
+
+    def wait_ready(self, patience: float = PATIENCE) -> None:
+        self.until_printed("HTTP proxy listening on", patience)
+        found = re.search(r"HTTP proxy listening on (?:http://)?(\S+:\d+)", self.output)
+        assert found, self.output
+        self.http = found[1]

@@ -1,0 +1,88 @@
+"""A client that sends exactly the bytes it is given."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from types import TracebackType
+from typing import Self
+
+from .wire import Response, Stream, read_response
+
+TIMEOUT = 10.0
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`127.0.0.1:80` or `[::1]:80` as `socket.connect` wants it."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class Client:
+    """One TCP connection. Every wait ends after `timeout` seconds with `TimeoutError`."""
+
+    def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
+        self.sock: socket.socket = socket.create_connection(split_address(address), timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.stream = Stream(self.sock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.sock.close()
+
+    def send(self, data: bytes, step: int | None = None) -> None:
+        """Sends all of `data`; with `step`, in pieces of that many bytes."""
+        pieces = [data[at : at + step] for at in range(0, len(data), step)] if step else [data]
+        for piece in pieces:
+            self.sock.sendall(piece)
+
+    def read(self, method: str = "GET") -> Response:
+        return read_response(self.stream, method)
+
+    def ask(self, data: bytes, method: str = "GET", step: int | None = None) -> Response:
+        self.send(data, step)
+        return self.read(method)
+
+    def finish(self) -> None:
+        """Says that nothing more comes; still reads."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def ended(self) -> bool:
+        return self.stream.ended()
+
+    def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+        assert not self.stream.buffer, self.stream.buffer
+        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+        self.stream = Stream(self.sock)
+
+    @property
+    def address(self) -> str:
+        """Our own end, as the proxy sees it."""
+        host, port = self.sock.getsockname()[:2]
+        return f"{host}:{port}"
+
+
+def exchange(address: str, data: bytes, method: str = "GET", step: int | None = None) -> Response:
+    """One request on a connection of its own."""
+    with Client(address) as client:
+        return client.ask(data, method, step)
+
+
+def get(url: str, *fields: str, version: str = "HTTP/1.1") -> bytes:
+    """A GET in absolute form. The Host field follows the URL; `fields` come after it."""
+    return request("GET", url, *fields, version=version)
+
+
+def request(method: str, url: str, *fields: str, body: bytes = b"", version: str = "HTTP/1.1") -> bytes:
+    authority = url.partition("://")[2].partition("/")[0]
+    lines = [f"{method} {url} {version}", f"Host: {authority}", *fields]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def connect(authority: str, *fields: str) -> bytes:
+    """A CONNECT head."""
+    return "\r\n".join([f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", *fields, "", ""]).encode()

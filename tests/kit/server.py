@@ -1,0 +1,155 @@
+"""A recording loopback listener: one thread for each connection, everything that arrived kept for the test."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from .wire import Ended, Stream
+
+KEPT = 1 << 20
+PATIENCE = 10.0
+
+
+@dataclass(slots=True)
+class Connection:
+    """What one client sent: the first mebibyte of its bytes, and each request head with its body."""
+
+    number: int
+    peer: str
+    received: bytearray = field(default_factory=bytearray)
+    heads: list[bytes] = field(default_factory=list)
+    sni: str | None = None
+    closed: bool = False
+
+
+class Recorder:
+    """Everything that reached an origin. Safe to read from the test while connections are open."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self.changed = threading.Condition()
+
+    def opened(self, peer: str) -> Connection:
+        with self.changed:
+            connection = Connection(len(self.connections), peer)
+            self.connections.append(connection)
+            self.changed.notify_all()
+            return connection
+
+    def note(self, change: Callable[[], object]) -> None:
+        with self.changed:
+            change()
+            self.changed.notify_all()
+
+    @property
+    def heads(self) -> list[bytes]:
+        with self.changed:
+            return [head for connection in self.connections for head in connection.heads]
+
+    @property
+    def received(self) -> bytes:
+        with self.changed:
+            return b"".join(bytes(connection.received) for connection in self.connections)
+
+    def mark(self) -> int:
+        """A place in time, for `since`."""
+        with self.changed:
+            return len(self.connections)
+
+    def since(self, mark: int) -> list[Connection]:
+        with self.changed:
+            return self.connections[mark:]
+
+    def wait(self, true: Callable[[], bool], what: str) -> None:
+        """Returns as soon as `true()`; fails the test when that takes too long."""
+        with self.changed:
+            assert self.changed.wait_for(true, PATIENCE), f"never happened: {what}"
+
+
+class RecordingStream(Stream):
+    """A stream that keeps what it reads."""
+
+    def __init__(self, sock: socket.socket, connection: Connection, recorder: Recorder) -> None:
+        super().__init__(sock)
+        self.connection = connection
+        self.recorder = recorder
+
+    def _fill(self) -> bool:
+        before = len(self.buffer)
+        more = super()._fill()
+        new = self.buffer[before:]
+        self.recorder.note(lambda: self.connection.received.extend(new[: KEPT - len(self.connection.received)]))
+        return more
+
+
+class Server:
+    """Listens on a loopback port of its own from construction on; use it as a context manager."""
+
+    name = "server"
+
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.recorder = Recorder()
+        self.tls = tls
+        self.stopping = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._listener = socket.create_server((host, 0), family=family, backlog=512)
+        self.host, self.port = self._listener.getsockname()[:2]
+        self._thread = threading.Thread(target=self._accept, name=self.name, daemon=True)
+
+    def serve(self, stream: RecordingStream) -> None:
+        """Talks to one client until it is done. Overridden by each origin."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stopping.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in list(self._open):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, peer = self._listener.accept()
+            except OSError:
+                return
+            connection = self.recorder.opened(f"{peer[0]}:{peer[1]}")
+            threading.Thread(target=self._talk, args=(sock, connection), daemon=True).start()
+
+    def _talk(self, sock: socket.socket, connection: Connection) -> None:
+        self._open.add(sock)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            secured = self._secure(sock, connection)
+            self._open.add(secured)
+            with secured:
+                self.serve(RecordingStream(secured, connection, self.recorder))
+            self._open.discard(secured)
+        except (OSError, Ended):
+            pass  # The client went away; what it sent is recorded.
+        finally:
+            self._open.discard(sock)
+            sock.close()
+            self.recorder.note(lambda: setattr(connection, "closed", True))
+
+    def _secure(self, sock: socket.socket, connection: Connection) -> socket.socket:
+        if self.tls is None:
+            return sock
+        wrapped = self.tls.wrap_socket(sock, server_side=True)
+        connection.sni = getattr(wrapped, "asked_name", None)
+        return wrapped
