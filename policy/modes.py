@@ -1,0 +1,24 @@
+"""Which HTTP methods a mode lets through (spec B5)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class NetworkMode(StrEnum):
+    """How far an allowed host may be used: to read only, or in full."""
+
+    LIMITED = "limited"
+    FULL = "full"
+
+
+def method_allowed(mode: NetworkMode, method: str) -> bool:
+    """Whether `mode` lets a request with `method` pass.
+
+    Compares the exact case, as origins do (RFC 9110 section 9.1): `get` is not `GET`. Bodies and upgrades are
+    judged elsewhere.
+    """
+    # Anything that is not plainly "full" is clamped, so a mode added later starts out closed.
+    return mode is NetworkMode.FULL or method in READING_METHODS
