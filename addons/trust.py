@@ -1,0 +1,158 @@
+"""Bundles of trusted roots: for child environments, and for the engine's own connections (spec A6, A7)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import os
+import re
+import ssl
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import certifi
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from .ca_files import CertificateAuthority
+from .private_files import FileRefused, replace_whole
+
+PLATFORM_FILES = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Ubuntu, Arch, Gentoo, NixOS
+    Path("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),  # Fedora, RHEL
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),  # older RHEL
+    Path("/etc/ssl/ca-bundle.pem"),  # openSUSE
+    Path("/etc/ssl/cert.pem"),  # macOS, Alpine, the BSDs
+)
+FILE_LIMIT = 16 << 20
+"""Bytes read of one file of roots; a real one has a quarter of a MiB."""
+CHILD_BUNDLE, UPSTREAM_BUNDLE = "ca-bundle.pem", "upstream-roots.pem"
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*CERTIFICATE)-----(.*?)-----END \1-----", re.DOTALL)
+_HEADER = b"# Written by codex-network-proxy at each start; changes made here are lost.\n"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustSources:
+    """Where roots come from: files, then directories of files."""
+
+    files: tuple[Path, ...]
+    directories: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> TrustSources:
+        """The platform's file, certifi's, and the user's own `SSL_CERT_FILE` and `SSL_CERT_DIR`."""
+        platform = [file for file in PLATFORM_FILES if file.is_file()][:1]
+        own = [Path(name) for name in [environ.get("SSL_CERT_FILE")] if name]
+        directories = [Path(name) for name in environ.get("SSL_CERT_DIR", "").split(os.pathsep) if name]
+        return cls((*platform, Path(certifi.where()), *own), tuple(directories))
+
+
+def trusted_roots(directory: Path, authority: CertificateAuthority | None, sources: TrustSources) -> list[bytes]:
+    """Every root once, DER, in the order found, without our own authority. What cannot be read is logged.
+
+    A proxy started by a child of a proxy inherits a bundle that we wrote (in `directory`): there even an authority
+    of ours that has since been replaced is left out.
+    """
+    openssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    seen: dict[bytes, bool] = {}
+    for file in _files(sources):
+        inherited = file.parent == directory.resolve()
+        for number, label, body in _blocks(file):
+            try:
+                der = _decode(label, body)
+                if der not in seen:
+                    seen[der] = not _is_ours(_accepted(der, openssl), authority, inherited)
+            except (ValueError, ssl.SSLError) as error:
+                logger.warning("certificate %d of %s is skipped: %s", number, file, _first_line(error))
+    return [der for der, is_root in seen.items() if is_root]
+
+
+def write_child_bundle(directory: Path, authority: CertificateAuthority, roots: Sequence[bytes]) -> Path:
+    """Writes `ca-bundle.pem`: every root and our authority. Child programs are given this one file.
+
+    Raises `FileRefused` when it cannot be written.
+    """
+    return _write(directory / CHILD_BUNDLE, [*roots, authority.certificate.public_bytes(Encoding.DER)])
+
+
+def write_upstream_bundle(directory: Path, roots: Sequence[bytes]) -> Path:
+    """Writes what servers are verified against, for the engine's option `ssl_verify_upstream_trusted_ca`.
+
+    Raises `FileRefused` when it cannot be written, or when there is no root at all.
+    """
+    if not roots:
+        raise FileRefused("no trusted root certificates were found: install ca-certificates or set SSL_CERT_FILE")
+    return _write(directory / UPSTREAM_BUNDLE, roots)
+
+
+def _write(path: Path, certificates: Iterable[bytes]) -> Path:
+    content = _HEADER + b"".join(ssl.DER_cert_to_PEM_cert(der).encode() for der in certificates)
+    try:
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
+            replace_whole(path, content, 0o644)
+    except OSError as error:
+        raise FileRefused(f"cannot write {path}: {error.strerror}") from None
+    return path
+
+
+def _is_ours(certificate: x509.Certificate, authority: CertificateAuthority | None, inherited: bool) -> bool:
+    if authority is None:
+        return False
+    return certificate == authority.certificate or (inherited and certificate.subject == authority.certificate.subject)
+
+
+def _files(sources: TrustSources) -> list[Path]:
+    """Each file once: a directory of roots is mostly links to the same few files."""
+    files = [*sources.files]
+    for directory in sources.directories:
+        try:
+            files += sorted(entry for entry in directory.iterdir() if entry.is_file())
+        except OSError as error:
+            logger.warning("trusted certificates in %s cannot be read: %s", directory, error.strerror)
+    return list(dict.fromkeys(file.resolve() for file in files))
+
+
+def _blocks(file: Path) -> Iterator[tuple[int, bytes, bytes]]:
+    for number, (label, body) in enumerate(_BLOCK.findall(_read(file)), 1):
+        yield number, label, body
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(FILE_LIMIT + 1)
+    except OSError as error:
+        logger.warning("trusted certificates %s cannot be read: %s", file, error.strerror)
+        return b""
+    if len(content) > FILE_LIMIT:
+        logger.warning("trusted certificates %s are ignored: the file is larger than %d bytes", file, FILE_LIMIT)
+        return b""
+    return content
+
+
+def _decode(label: bytes, body: bytes) -> bytes:
+    if label not in (b"CERTIFICATE", b"X509 CERTIFICATE"):
+        raise ValueError(f"{label.decode().lower()} blocks are not supported")
+    try:
+        return base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error:
+        raise ValueError("not base64") from None
+
+
+def _accepted(der: bytes, openssl: ssl.SSLContext) -> x509.Certificate:
+    """Both libraries must take it: OpenSSL stops reading a bundle at the first block that it does not understand."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old roots have oddities that cryptography announces to take offence at
+        certificate = x509.load_der_x509_certificate(der)
+        _ = certificate.subject
+    openssl.load_verify_locations(cadata=der)
+    return certificate
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
