@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One profile of `config.toml`. `lines` are further TOML lines of the network table. `pins` go to `--resolve`."""
+    """One profile of `config.toml`. `lines` are further TOML lines of the network table.
+
+    `pins` go to `--resolve`; `names` are what the process's own look-ups find, answer by answer.
+    """
 
     allowed: tuple[str, ...] = ("allowed.test", "*.sub.test")
     denied: tuple[str, ...] = ("denied.test",)
@@ -17,7 +20,8 @@ class Policy:
     mode: str = "full"
     enabled: bool = True
     lines: tuple[str, ...] = ()
-    pins: tuple[tuple[str, str], ...] = field(default=(), compare=True)
+    pins: tuple[tuple[str, str], ...] = ()
+    names: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = ()
 
     def toml(self, profile: str = "test") -> str:
         values: Mapping[str, object] = {

@@ -1,0 +1,59 @@
+"""Rows as values. The id names the security case (a letter and a number) and says what is shown in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from tests.kit.doors import DOORS, FAILED, PASSED, REFUSED, Door
+from tests.kit.policies import OPEN, Policy
+
+__all__ = ["DENIED", "FAILED", "LOCAL", "NOT_ALLOWED", "PASSED", "REFUSED", "HostRow", "RawRow", "each", "through"]
+
+NOT_ALLOWED, LOCAL, DENIED = "not_allowed", "not_allowed_local", "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """A target, as the very bytes a client sends, and the outcomes that are right: the same ones on every door.
+
+    `port` is a number on the wire; without one it is the shared origin's. `doors` narrows the row to some of them.
+    """
+
+    id: str
+    host: bytes
+    right: tuple[str, ...]
+    policy: Policy = OPEN
+    port: bytes | None = None
+    doors: tuple[Door, ...] = DOORS
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A request, byte for byte, that must be refused without anything reaching an origin.
+
+    `{at}` stands for `allowed.test` and the shared origin's port, `{port}` for that port. `status` lists the right
+    answers; none means that the connection is closed without one. `unseen` must never arrive at the origin.
+    """
+
+    id: str
+    request: bytes
+    status: tuple[int, ...] = (400,)
+    text: str | None = None
+    unseen: bytes = b""
+    policy: Policy = OPEN
+
+
+def each(rows: Sequence[RawRow]) -> pytest.MarkDecorator:
+    """Parametrises a test over `rows` as `row`."""
+    return pytest.mark.parametrize("row", [pytest.param(row, id=row.id) for row in rows])
+
+
+def through(rows: tuple[HostRow, ...], doors: tuple[Door, ...] = DOORS) -> pytest.MarkDecorator:
+    """Parametrises a test over `rows` and the doors each of them is for."""
+    pairs = [(door, row) for row in rows for door in doors if door in row.doors]
+    return pytest.mark.parametrize(
+        ("door", "row"), [pytest.param(door, row, id=f"{door.name}: {row.id}") for door, row in pairs]
+    )

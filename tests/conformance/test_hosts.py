@@ -1,0 +1,77 @@
+"""Every host case through every door, with and without the fast path: same answer, nothing dialled on a no."""
+
+from __future__ import annotations
+
+from tests.kit.doors import FAILED, PASSED, REFUSED, Door, Outcome
+from tests.kit.fleet import Fleet
+from tests.kit.origins import HttpOrigin
+from tests.kit.proxy import ProxyProcess
+
+from .rows import HostRow, through
+from .rows_addresses import ADDRESSES
+from .rows_names import NAMES, PRECEDENCE
+from .rows_ports import PORTS
+from .rows_resolution import PUBLIC, PUBLIC_6, RESOLUTION
+
+PROTOCOLS = {"plain": "http", "connect": "https_connect"}
+
+
+@through((*NAMES, *PRECEDENCE, *ADDRESSES, *PORTS, *RESOLUTION))
+def test_host(row: HostRow, door: Door, fleet: Fleet, origin: HttpOrigin, fast_path: bool) -> None:
+    proxy = fleet.get(row.policy, fast_path)
+    port = str(origin.port).encode() if row.port is None else row.port
+    before, connections = Trace(proxy), origin.recorder.mark()
+    outcome = door.ask(proxy, row.host, port)
+    assert outcome.word in row.right, outcome.answer
+    door.check(outcome)
+    arrived = origin.recorder.since(connections)
+    if outcome.word == PASSED:
+        assert outcome.origin == "shared"
+        assert len(arrived) == 1
+        return
+    assert not arrived
+    if outcome.word != FAILED:
+        assert before.dials() == []
+    if outcome.word not in (FAILED, REFUSED):
+        check_audit(proxy, outcome, door)
+    if outcome.word in ("not_allowed", "denied") and row not in RESOLUTION:
+        assert before.lookups() == []
+
+
+class Trace:
+    """What the proxy looked up and dialled since this was made."""
+
+    def __init__(self, proxy: ProxyProcess) -> None:
+        self.proxy = proxy
+        self._lookups, self._dials = len(proxy.world.lookups()), len(proxy.world.dials())
+
+    def lookups(self) -> list[str]:
+        return self.proxy.world.lookups()[self._lookups :]
+
+    def dials(self) -> list[tuple[str, int]]:
+        return self.proxy.world.dials()[self._dials :]
+
+
+def check_audit(proxy: ProxyProcess, outcome: Outcome, door: Door) -> None:
+    """The block is on record once, under the id that the client was given."""
+    (event,) = proxy.events_of(outcome.answer.get("x-proxy-request-id") or "")
+    assert event["event.name"] == "codex.network_proxy.policy_decision"
+    assert (event["network.policy.decision"], event["network.policy.reason"]) == ("deny", outcome.word)
+    assert (event["network.policy.scope"], event["network.policy.source"]) == ("domain", "baseline_policy")
+    assert event["network.transport.protocol"] == PROTOCOLS[door.name]
+    assert event["network.policy.override"] is False
+
+
+@through(RESOLUTION)
+def test_one_lookup_and_only_public_addresses_are_dialled(
+    row: HostRow, door: Door, fleet: Fleet, origin: HttpOrigin, fast_path: bool
+) -> None:
+    proxy = fleet.get(row.policy, fast_path)
+    before = Trace(proxy)
+    outcome = door.ask(proxy, row.host, str(origin.port).encode())
+    pinned = any(name == row.host.decode() for name, _ in row.policy.pins)
+    expected = 0 if outcome.word == "not_allowed" or b"evil" in row.host or pinned else 1
+    assert len(set(before.lookups())) == expected
+    assert len(before.lookups()) <= 2 * expected, "at most one query for each address family"
+    allowed = {PUBLIC, PUBLIC_6, "127.0.0.1", "::ffff:127.0.0.1"} if outcome.word in (PASSED, FAILED) else set()
+    assert {address for address, _ in before.dials()} <= allowed

@@ -1,0 +1,37 @@
+"""What every end-to-end and conformance test shares: one origin, and proxies that are started once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kit.fleet import Fleet
+from tests.kit.origins import HttpOrigin
+from tests.kit.tls import TestAuthority
+from tests.kit.websocket import websocket_echo
+
+
+@pytest.fixture(scope="session")
+def origin() -> Iterator[HttpOrigin]:
+    """The origin behind every name that tests are allowed to reach."""
+    with HttpOrigin("shared", {"ws": websocket_echo}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> TestAuthority:
+    return TestAuthority(tmp_path_factory.mktemp("origin-ca"))
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory, origin: HttpOrigin) -> Iterator[Fleet]:
+    running = Fleet(tmp_path_factory.mktemp("fleet"), origin)
+    yield running
+    running.close()
+
+
+@pytest.fixture(params=[True, False], ids=["fast path", "engine only"], scope="session")
+def fast_path(request: pytest.FixtureRequest) -> bool:
+    """Both ways through the proxy must decide alike."""
+    return bool(request.param)
