@@ -27,7 +27,7 @@ from codex_network_proxy.policy.decision import (
 )
 from codex_network_proxy.policy.engine import NetworkPolicy, World, decide, judge_addresses, judge_host, judge_use
 from codex_network_proxy.policy.interfaces import AuditSink, Clock, NetworkPolicyDecider, Resolver
-from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.modes import NetworkMode, method_allowed
 
 from .decision_log import log_verdict
 
@@ -149,6 +149,21 @@ class Authority:
         """A block that a guard outside the policy found, audited and recorded like any other."""
         verdict = self._failed(request, reason)
         self._record(verdict)
+        return verdict
+
+    def refuse_unix_socket(self, request: NetworkPolicyRequest) -> Blocked | Unavailable:
+        """A request with `x-unix-socket`, on a platform without unix sockets (spec B4.4): audited, not buffered."""
+        policy, request_id = self._policy, self._world.new_request_id()
+        if policy is None:
+            return Unavailable(request_id, request)
+        reason, source = BlockReason.UNIX_SOCKET_UNSUPPORTED, DecisionSource.PROXY_STATE
+        if not policy.enabled:
+            reason = BlockReason.PROXY_DISABLED
+        elif not method_allowed(policy.mode, request.method or ""):
+            reason, source = BlockReason.METHOD_NOT_ALLOWED, DecisionSource.MODE_GUARD
+        ruling = Ruling(Decision.DENY, reason, source, PolicyScope.NON_DOMAIN)
+        verdict = Blocked(request_id, request, (ruling,))
+        self._audit(verdict, self._outside.clock.now())
         return verdict
 
     def _failed(self, request: NetworkPolicyRequest, reason: BlockReason = BlockReason.POLICY_DENIED) -> Blocked:

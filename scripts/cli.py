@@ -1,16 +1,66 @@
-"""The command line `codex-proxy`."""
+"""The `codex-proxy` command: serve, check, config, init."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
 
-from codex_network_proxy import __version__
+COMMANDS = ("serve", "check", "config", "init")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="codex-proxy", description="One door to the network, one policy.")
-    parser.add_argument("--version", action="version", version=f"codex-proxy {__version__}")
-    parser.parse_args(arguments)
-    return 0
+    """Runs one command; the exit code is 0 when it did what was asked, else 1 (2 for wrong usage)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        words.insert(0, "serve")
+    options = _parser().parse_args(words)
+    if options.command == "serve":
+        from .serve import serve
+
+        return serve(options)
+    from . import config_commands
+
+    return {"check": config_commands.check, "config": config_commands.show, "init": config_commands.init}[
+        options.command
+    ](options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="codex-proxy", description="A local network-policy proxy for AI coding agents and CI jobs."
+    )
+    parser.add_argument("--version", action="version", version=f"codex-proxy {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,check,config,init}")
+    _serve_options(commands.add_parser("serve", help="run the proxy (the default command)"))
+    check = commands.add_parser("check", help="validate the configuration without starting; exit 0 or 1")
+    config = commands.add_parser("config", help="show the configuration that would be used")
+    config.add_argument("--show", action="store_true", help="print the file's text (the embedded one if there is none)")
+    init = commands.add_parser("init", help="write a configuration file to start from; never overwrites one")
+    for command in (check, config, init):
+        command.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
+    check.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's own choice")
+    return parser
+
+
+def _serve_options(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
+    serve.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's own choice")
+    serve.add_argument("--audit-log", type=Path, metavar="FILE", help="audit events as JSON lines")
+    serve.add_argument("--ready-file", type=Path, metavar="FILE", help="written as JSON when all listeners are up")
+    serve.add_argument(
+        "--resolve", action="append", default=[], metavar="NAME=ADDRESS", help="pin a name instead of looking it up"
+    )
+    serve.add_argument("--no-fast-path", action="store_true", help="send every tunnel through the engine")
+    serve.add_argument("--web", action="store_true", help="show decisions in mitmweb")
+    serve.add_argument("--web-port", type=int, metavar="PORT", help="mitmweb's port (8083)")
+    serve.add_argument("-v", "--verbose", action="store_true", help="log allowed requests as well")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("codex-network-proxy")
+    except metadata.PackageNotFoundError:
+        return "(from a checkout)"

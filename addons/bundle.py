@@ -1,0 +1,36 @@
+"""The chain of addons, and why it has this order."""
+
+from __future__ import annotations
+
+from .allowlist import Allowlist
+from .approval import Approval
+from .doors import Doors
+from .headers import Headers
+from .limited_mode import LimitedMode
+from .runtime import Runtime
+from .settings import Settings
+from .streaming import Streaming
+from .tls_routing import TlsRouting
+from .unix_sockets import UnixSockets
+from .web_entries import WebEntries
+
+
+def build(runtime: Runtime | None = None) -> list[object]:
+    """The addons in the order in which they look at a request.
+
+    Settings come first because the others ask them; the decision precedes everything that edits the request; the
+    approval comes last, so that a rule that fails leaves nothing approved. The doors open when all others run.
+    """
+    settings, entries = Settings(runtime), WebEntries()
+    return [
+        settings,
+        TlsRouting(),
+        UnixSockets(),
+        Allowlist(),
+        LimitedMode(),
+        Headers(),
+        Streaming(),
+        Approval(),
+        entries,
+        Doors(settings, entries),
+    ]

@@ -1,0 +1,135 @@
+"""The engine's connection handler with the policy built in: no grant, no dial, and only to checked addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from mitmproxy import options
+from mitmproxy.connection import ConnectionState, Server
+from mitmproxy.master import Master
+from mitmproxy.proxy import commands, events, mode_servers, mode_specs, server_hooks
+from mitmproxy.proxy.server import ConnectionIO
+
+from codex_network_proxy.policy.decision import Allowed, IPAddress
+
+from .authority import Authority
+from .engine_dial import DialError, dial
+from .sessions import Session, close_session, open_session, session_of
+
+REFUSED = "blocked by network policy"
+AUTHORITY_ADDON = "codex-settings"
+
+
+class PolicedConnection(mode_servers.ProxyConnectionHandler):
+    """Serves one client. Every server connection needs a grant of this client's session (design: the last word)."""
+
+    def __init__(
+        self,
+        master: Master,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        opts: options.Options,
+        mode: mode_specs.ProxyMode,
+    ) -> None:
+        super().__init__(master, reader, writer, opts, mode)  # type: ignore[no-untyped-call]  # the engine's own
+        self.tunnel: Allowed | None = None
+
+    def verdicts(self) -> tuple[Allowed, ...]:
+        """Everything this connection does at the moment because a policy once allowed it."""
+        session = session_of(self.client.id)
+        if session is None:
+            return ()
+        requests = (approval.verdict for approval in session.approvals.values())
+        return (*([session.tunnel] if session.tunnel else []), *requests)
+
+    async def handle_client(self) -> None:
+        """Runs the connection to its end, with a session that lasts exactly as long."""
+        host, port, *_ = self.client.peername
+        session = Session(authority_of(self.master), f"{host}:{port}", self.tunnel, self.tunnel is not None)
+        open_session(self.client.id, session)
+        try:
+            await super().handle_client()
+        finally:
+            close_session(self.client.id)
+
+    async def open_connection(self, command: commands.OpenConnection) -> None:
+        """As the engine's own, but dials only what was granted and only the addresses that were checked."""
+        server = command.connection
+        hook_data = server_hooks.ServerConnectionHookData(client=self.client, server=server)
+        await self.handle_hook(server_hooks.ServerConnectHook(hook_data))
+        addresses = self._granted(server)
+        if server.error or not addresses:
+            await self._failed(command, hook_data, server.error or REFUSED)
+            return
+        try:
+            reader, writer = await self._dial(server, addresses)
+        except DialError as error:
+            await self._failed(command, hook_data, str(error))
+        except asyncio.CancelledError:
+            await self._failed(command, hook_data, "connection cancelled")
+            raise
+        else:
+            await self._serve_server(command, hook_data, reader, writer)
+
+    def _granted(self, server: Server) -> tuple[IPAddress, ...]:
+        session = session_of(self.client.id)
+        if session is None or server.address is None or server.transport_protocol != "tcp":
+            return ()
+        return session.grants.get((server.address[0], server.address[1]), ())
+
+    async def _dial(
+        self, server: Server, addresses: tuple[IPAddress, ...]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        assert server.address
+        server.timestamp_start = time.time()
+        sock = await dial(addresses, server.address[1])
+        try:
+            return await asyncio.open_connection(sock=sock)
+        except OSError as error:
+            sock.close()
+            raise DialError("the connection was lost") from error
+
+    async def _failed(
+        self, command: commands.OpenConnection, hook_data: server_hooks.ServerConnectionHookData, error: str
+    ) -> None:
+        command.connection.error = error
+        await self.handle_hook(server_hooks.ServerConnectErrorHook(hook_data))
+        await self.server_event(events.OpenConnectionCompleted(command, error))
+
+    async def _serve_server(
+        self,
+        command: commands.OpenConnection,
+        hook_data: server_hooks.ServerConnectionHookData,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        server = command.connection
+        server.timestamp_tcp_setup = time.time()  # type: ignore[attr-defined]
+        server.state = ConnectionState.OPEN
+        server.peername = writer.get_extra_info("peername")
+        server.sockname = writer.get_extra_info("sockname")
+        self.transports[server] = ConnectionIO(handler=asyncio.current_task(), reader=reader, writer=writer)
+        await self.handle_hook(server_hooks.ServerConnectedHook(hook_data))
+        await self.server_event(events.OpenConnectionCompleted(command, None))
+        try:
+            await self.handle_connection(server)
+        finally:
+            server.timestamp_end = time.time()
+            await self.handle_hook(server_hooks.ServerDisconnectedHook(hook_data))
+
+
+def authority_of(master: Master) -> Authority | None:
+    """The authority that the loaded bundle holds; none when it is unloaded or broken, and then nothing is granted."""
+    holder: Any = master.addons.get(AUTHORITY_ADDON)
+    authority = getattr(holder, "authority", None)
+    return authority if isinstance(authority, Authority) else None
+
+
+def install() -> None:
+    """Makes every listener of this engine, also one that was started by hand, use the policed handler.
+
+    There is no way back: when the bundle is unloaded, the handlers find no authority and grant nothing.
+    """
+    mode_servers.ProxyConnectionHandler = PolicedConnection

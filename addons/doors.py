@@ -1,0 +1,78 @@
+"""Where do clients come in? Opens the front door while the engine runs, and closes it with the script."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+from mitmproxy import ctx
+from mitmproxy.addons.proxyserver import Proxyserver
+
+from .engine import InProcessEngine
+from .runtime import Runtime
+from .settings import Settings
+from .web_entries import WebEntries
+
+logger = logging.getLogger("codex_network_proxy")
+
+
+class Doors:
+    """Binds the listeners of the configuration once the engine is there to take connections over."""
+
+    name = "codex-front-door"
+
+    def __init__(self, settings: Settings, entries: WebEntries) -> None:
+        self._settings = settings
+        self._entries = entries
+        self._engine: InProcessEngine | None = None
+
+    def running(self) -> None:
+        runtime = self._settings.runtime
+        if runtime is None:
+            ctx.master.shutdown()
+            return
+        if not runtime.settings.enabled:
+            logger.warning("network.enabled is false; skipping proxy listeners")
+            ctx.master.shutdown()
+            return
+        try:
+            self.open(runtime)
+        except OSError as error:
+            runtime.failure = error
+            logger.error("%s", error)
+            ctx.master.shutdown()
+        else:
+            runtime.started.set()
+
+    def open(self, runtime: Runtime) -> None:
+        """Connects authority, door, engine and mitmweb. Raises `OSError` when an address cannot be had."""
+        self._engine = InProcessEngine(ctx.master)
+        runtime.authority.on_block(self._entries.block_seen)
+        runtime.authority.on_policy(self._policy_changed)
+        self._protect_engine_listeners(runtime)
+        runtime.open_door(self._engine, self._entries)
+
+    def _protect_engine_listeners(self, runtime: Runtime) -> None:
+        proxyserver = cast(Proxyserver, ctx.master.addons.get("proxyserver"))
+        for _, port, *_ in proxyserver.listen_addrs():
+            runtime.authority.own_listeners.add(port)
+        if ctx.master.addons.get("webaddon") is not None:
+            runtime.authority.own_listeners.add(ctx.options.web_port)
+
+    def _policy_changed(self) -> None:
+        runtime = self._settings.runtime
+        if runtime is None:
+            return
+        cut = self._engine.recheck(runtime.authority.still_allows) if self._engine else 0
+        if runtime.door:
+            cut += runtime.door.recheck(runtime.authority.still_allows)
+        if cut:
+            logger.warning("closed %d connections that the new policy does not allow", cut)
+
+    def done(self) -> None:
+        if self._engine:
+            self._engine.close()
+            self._engine = None
+        runtime = self._settings.runtime
+        if runtime and runtime.door:
+            runtime.door.close()

@@ -1,0 +1,115 @@
+"""From an engine flow to a question for the policy: parsed once, strictly, from what will be sent."""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from codex_network_proxy.policy.decision import HttpUse, NetworkPolicyRequest, NetworkProtocol, Tunnel
+from codex_network_proxy.policy.errors import InvalidHost
+from codex_network_proxy.policy.hosts import Endpoint, parse_endpoint, parse_host, parse_port
+
+from .sessions import Session
+
+MISMATCH = "host mismatch"
+
+
+class BadRequest(Exception):
+    """A request that is refused before any policy: a status and a text for the client."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def is_inner(flow: http.HTTPFlow) -> bool:
+    """Whether the request came inside an intercepted tunnel."""
+    return flow.client_conn.tls_established
+
+
+def target_of(flow: http.HTTPFlow) -> Endpoint:
+    """Where the request goes. Raises `BadRequest` for a host that cannot be canonicalised."""
+    try:
+        return Endpoint(parse_host(flow.request.data.host), parse_port(str(flow.request.data.port)))
+    except InvalidHost as error:
+        raise BadRequest(400, "invalid host") from error
+
+
+def connect_request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyRequest:
+    """The question that a CONNECT asks."""
+    return NetworkPolicyRequest(
+        NetworkProtocol.HTTPS_CONNECT, target_of(flow), Tunnel(), "CONNECT", session.client_address
+    )
+
+
+def http_request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyRequest:
+    """The question that a request asks: plain, absolute `https:`, or inside an intercepted tunnel."""
+    method = flow.request.data.method.decode("latin-1")
+    if method.upper() == "TRACE":
+        raise BadRequest(405, "TRACE is not supported")
+    target = inner_target(flow, session) if is_inner(flow) else plain_target(flow)
+    secure = flow.request.scheme == "https"
+    protocol = NetworkProtocol.HTTPS_CONNECT if is_inner(flow) else NetworkProtocol.HTTP
+    return NetworkPolicyRequest(protocol, target, _use(flow, session, method, secure), method, session.client_address)
+
+
+def inner_target(flow: http.HTTPFlow, session: Session) -> Endpoint:
+    """The tunnel's target, if everything the request says of its host agrees with it (spec A4.3)."""
+    if session.tunnel is None:
+        raise BadRequest(400, MISMATCH)
+    target = session.tunnel.request.target
+    if target_of(flow) != target:
+        raise BadRequest(400, MISMATCH)
+    for authority in _authorities(flow):
+        if _endpoint(authority, 443, MISMATCH) != target:
+            raise BadRequest(400, MISMATCH)
+    return target
+
+
+def plain_target(flow: http.HTTPFlow) -> Endpoint:
+    """The target of an absolute-form or origin-form request, if the Host header agrees (spec B4.6)."""
+    target = target_of(flow)
+    default = 443 if flow.request.scheme == "https" else 80
+    for authority in flow.request.headers.get_all("host"):
+        if _endpoint(authority, default, "invalid Host header") != target:
+            raise BadRequest(400, "Host header does not match request target")
+    return target
+
+
+def _authorities(flow: http.HTTPFlow) -> list[str]:
+    """Every place in which an inner request names its host."""
+    hosts = flow.request.headers.get_all("host")
+    if len(hosts) > 1:
+        raise BadRequest(400, MISMATCH)
+    return [*hosts, *([flow.request.authority] if flow.request.authority else [])]
+
+
+def _endpoint(authority: str, default_port: int, text: str) -> Endpoint:
+    try:
+        return parse_endpoint(authority, default_port)
+    except InvalidHost as error:
+        raise BadRequest(400, text) from error
+
+
+def _use(flow: http.HTTPFlow, session: Session, method: str, secure: bool) -> HttpUse:
+    fields = flow.request.headers.fields
+    return HttpUse(
+        method=method,
+        secure=secure,
+        path=flow.request.data.path.decode("latin-1"),
+        headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields),
+        has_body=session.expects_body(flow) or _announces_body(flow),
+        upgrade="websocket" if asks_for_websocket(flow.request.headers) else None,
+    )
+
+
+def _announces_body(flow: http.HTTPFlow) -> bool:
+    length = flow.request.headers.get("content-length", "0")
+    return "transfer-encoding" in flow.request.headers or length.strip("0") != ""
+
+
+def asks_for_websocket(headers: http.Headers) -> bool:
+    """Whether the request asks for a WebSocket and for nothing else (RFC 6455 section 4.1)."""
+    upgrades = [token.strip().lower() for value in headers.get_all("upgrade") for token in value.split(",")]
+    tokens = [token.strip().lower() for value in headers.get_all("connection") for token in value.split(",")]
+    return upgrades == ["websocket"] and "upgrade" in tokens

@@ -1,0 +1,142 @@
+"""One running proxy: its configuration, its authority, its listeners. Shared by the command, the script and code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from codex_network_proxy.policy.config import LoadedConfig
+from codex_network_proxy.policy.engine import NetworkPolicy
+from codex_network_proxy.policy.errors import ConfigError
+from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
+
+from .audit_log import AuditLog
+from .authority import Authority, Surroundings
+from .config_file import ConfigSource, find_config, fingerprint, read
+from .front_door import FrontDoor
+from .handover import Engine, TunnelObserver
+from .resolver import PinnedResolver, SystemResolver, parse_pins
+
+logger = logging.getLogger("codex_network_proxy")
+
+AUDIT_LOG = Path("log", "network-proxy.jsonl")
+"""Where audit events go by default, below CODEX_HOME (spec A8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line or the engine's options say beside the configuration file."""
+
+    config: Path | None = None
+    profile: str | None = None
+    audit_log: Path | None = None
+    pins: tuple[str, ...] = ()
+    fast_path: bool = True
+
+
+class SystemClock:
+    def now(self) -> float:
+        return time.time()
+
+
+class Runtime:
+    """Loads the configuration and holds everything that lasts as long as the proxy runs.
+
+    Raises `ConfigError` when the configuration is not usable, and `ValueError` for a malformed pin.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        environ: Mapping[str, str] = os.environ,
+        decider: NetworkPolicyDecider | None = None,
+    ) -> None:
+        self.options = options
+        self.source: ConfigSource = find_config(environ, options.config)
+        self._fingerprint = fingerprint(self.source)
+        self.loaded: LoadedConfig = read(self.source, options.profile)
+        self.settings = self.loaded.settings
+        self.audit = AuditLog(options.audit_log or self.source.home / AUDIT_LOG)
+        resolver = PinnedResolver(parse_pins(options.pins), SystemResolver())
+        policy = NetworkPolicy.compile(self.settings)
+        self.authority = Authority(policy, Surroundings(resolver, self.audit, SystemClock(), decider))
+        self.door: FrontDoor | None = None
+        self.http_address: str | None = None
+        self.started = asyncio.Event()
+        self.failure: OSError | None = None
+
+    def engine_directory(self) -> Path:
+        """Where the engine may keep files; private, so that nothing of `~/.mitmproxy` is picked up."""
+        return self.source.home / "proxy" / "engine"
+
+    def warn(self) -> None:
+        """Logs where the configuration came from, what is doubtful in it, and how listeners were clamped."""
+        if self.source.notice:
+            logger.warning("%s", self.source.notice)
+        for warning in self.loaded.warnings:
+            logger.warning("%s", warning)
+        if self.settings.http_bind.warning:
+            logger.warning("%s", self.settings.http_bind.warning)
+
+    def open_door(self, engine: Engine, observer: TunnelObserver | None = None) -> None:
+        """Binds the HTTP listener and remembers the address as bound. Raises `OSError` when it cannot be had."""
+        self.door = FrontDoor(self.authority, engine, observer=observer, fast_path=self.options.fast_path)
+        address = self.settings.http_bind.address
+        host, port = self.door.start(address.host, address.port)
+        self.authority.own_listeners.add(port)
+        self.http_address = _shown(host, port)
+        logger.info("HTTP proxy listening on %s", self.http_address)
+
+    def reload_if_changed(self) -> bool:
+        """Puts a changed file in force. A broken one closes the proxy until it is repaired (spec A1.6)."""
+        seen = fingerprint(self.source)
+        if seen == self._fingerprint:
+            return False
+        self._fingerprint = seen
+        self.reload()
+        return True
+
+    def reload(self) -> None:
+        """Reads the file again and puts it in force, or closes everything and logs each error."""
+        try:
+            loaded = read(self.source, self.options.profile)
+            policy = NetworkPolicy.compile(loaded.settings)
+        except ConfigError as error:
+            for problem in error.problems:
+                logger.error("%s", problem)
+            logger.error("the configuration is broken; every request is refused until it is repaired")
+            self.authority.replace(None)
+            return
+        self._log_changes(loaded)
+        self.loaded, self.settings = loaded, loaded.settings
+        self.authority.replace(policy)
+        logger.info("reloaded config from %s", self.source.path)
+
+    def _log_changes(self, loaded: LoadedConfig) -> None:
+        old, new = self.settings, loaded.settings
+        for name, before, after in (("allowlist", old.allowed, new.allowed), ("denylist", old.denied, new.denied)):
+            was, now = {pattern.text for pattern in before}, {pattern.text for pattern in after}
+            for text in sorted(now - was):
+                logger.info("config entry added to %s: %s", name, text)
+            for text in sorted(was - now):
+                logger.info("config entry removed from %s: %s", name, text)
+        if (old.http_listen, old.socks_listen) != (new.http_listen, new.socks_listen):
+            logger.warning("listener addresses changed in the configuration; they take effect after a restart")
+        for warning in loaded.warnings:
+            logger.warning("%s", warning)
+
+    def close(self) -> None:
+        """Closes the listener and its tunnels, and writes out what the audit log still holds."""
+        if self.door is not None:
+            self.door.close()
+            self.door = None
+        self.audit.close()
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

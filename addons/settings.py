@@ -1,0 +1,107 @@
+"""Which configuration is in force? Options of the engine, the file, its reload; holds the authority the others ask."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from mitmproxy import ctx
+from mitmproxy.addonmanager import Loader
+
+from codex_network_proxy.policy.errors import ConfigError
+
+from . import connection, http_streams
+from .authority import Authority
+from .engine_options import close_default_listener, prepare_options
+from .guard import Guard
+from .runtime import RunOptions, Runtime
+
+logger = logging.getLogger("codex_network_proxy")
+
+RELOAD_INTERVAL = 1.0
+"""Seconds between two looks at the configuration file (spec A1.6)."""
+
+
+class Settings:
+    """Loads the configuration once, watches it while the proxy runs. Without a usable one everything is denied."""
+
+    name = connection.AUTHORITY_ADDON
+
+    def __init__(self, runtime: Runtime | None = None) -> None:
+        self.runtime = runtime
+        self._own_runtime = runtime is None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def authority(self) -> Authority | None:
+        return self.runtime.authority if self.runtime else None
+
+    def load(self, loader: Loader) -> None:
+        connection.install()
+        http_streams.install()
+        loader.add_option("codex_config", str, "", "Configuration file; $CODEX_HOME/config.toml when empty.")
+        loader.add_option("codex_profile", str, "", "Permissions profile; the file's own choice when empty.")
+        loader.add_option("codex_audit_log", str, "", "File for audit events; below $CODEX_HOME when empty.")
+        loader.add_option("codex_resolve", Sequence[str], [], "NAME=ADDRESS pairs that are not looked up.")
+        loader.add_option("codex_fast_path", bool, True, "Relay tunnels that need no inspection outside the engine.")
+        if self._own_runtime:
+            close_default_listener(ctx.master)
+        problem = prepare_options(ctx.master)
+        if problem:
+            # An exception here would leave the engine running without any policy.
+            logger.error("%s", problem)
+        if ctx.master.addons.get(Guard.name) is None:
+            ctx.master.addons.add(Guard())
+
+    def configure(self, updated: set[str]) -> None:
+        if self.runtime is None and "codex_config" in updated:
+            self.runtime = _load_runtime()
+            if self.runtime:
+                self.runtime.warn()
+
+    def running(self) -> None:
+        if self.runtime is None:
+            return
+        loop = asyncio.get_running_loop()
+        self._watch = loop.create_task(self._watch_file(self.runtime))
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, self.runtime.reload)
+
+    async def _watch_file(self, runtime: Runtime) -> None:
+        while True:
+            await asyncio.sleep(RELOAD_INTERVAL)
+            try:
+                runtime.reload_if_changed()
+            except Exception as error:
+                runtime.authority.replace(None)
+                logger.error("reload failed (%s); every request is refused", type(error).__name__)
+
+    def done(self) -> None:
+        if self._watch:
+            self._watch.cancel()
+            self._watch = None
+        if self.runtime and self._own_runtime:
+            self.runtime.authority.replace(None)
+            self.runtime.close()
+            self.runtime = None
+
+
+def _load_runtime() -> Runtime | None:
+    options = RunOptions(
+        config=Path(ctx.options.codex_config) if ctx.options.codex_config else None,
+        profile=ctx.options.codex_profile or None,
+        audit_log=Path(ctx.options.codex_audit_log) if ctx.options.codex_audit_log else None,
+        pins=tuple(ctx.options.codex_resolve),
+        fast_path=ctx.options.codex_fast_path,
+    )
+    try:
+        return Runtime(options)
+    except ConfigError as error:
+        for problem in error.problems:
+            logger.error("%s", problem)
+    except (OSError, ValueError) as error:
+        logger.error("%s", error)
+    return None

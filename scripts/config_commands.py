@@ -1,0 +1,77 @@
+"""`codex-proxy check`, `config` and `init`: everything about the configuration that needs no running proxy."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from codex_network_proxy.addons.config_file import ConfigSource, find_config, read
+from codex_network_proxy.policy.config import default_config_text
+from codex_network_proxy.policy.engine import NetworkPolicy
+from codex_network_proxy.policy.errors import ConfigError
+
+
+def check(options: argparse.Namespace) -> int:
+    """Validates and lints; prints each problem on a line of its own. 0 when the proxy would start."""
+    try:
+        source = find_config(os.environ, options.config)
+        loaded = read(source, options.profile)
+        NetworkPolicy.compile(loaded.settings)
+    except ConfigError as error:
+        return report(error)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    settings = loaded.settings
+    print(
+        f"{_name(source)}: ok ({len(settings.allowed)} allowed, {len(settings.denied)} denied, "
+        f"{len(settings.hooks)} hooks, mode {settings.mode}, {'enabled' if settings.enabled else 'disabled'})"
+    )
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Prints the configuration in use, or the embedded one when there is no file."""
+    try:
+        source = find_config(os.environ, options.config)
+        text = default_config_text() if source.path is None else source.path.read_text(encoding="utf-8")
+    except ConfigError as error:
+        return report(error)
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"cannot read the configuration: {error}", file=sys.stderr)
+        return 1
+    print(f"# {_name(source)}")
+    print(text, end="")
+    return 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Writes the embedded configuration as a file to start from; never overwrites one."""
+    try:
+        path: Path = options.config or find_config(os.environ, None).home / "config.toml"
+    except ConfigError as error:
+        return report(error)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(default_config_text())
+    except FileExistsError:
+        print(f"{path} exists already and was left as it is", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"cannot write {path}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"wrote {path}")
+    return 0
+
+
+def report(error: ConfigError) -> int:
+    """One line for each problem, all at once (spec A1.2)."""
+    for problem in error.problems:
+        print(problem, file=sys.stderr)
+    return 1
+
+
+def _name(source: ConfigSource) -> str:
+    return "embedded default profile" if source.path is None else str(source.path)

@@ -1,0 +1,95 @@
+"""`codex-proxy serve`: loads the configuration, opens the doors, runs until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from codex_network_proxy.addons.runtime import RunOptions, Runtime
+from codex_network_proxy.policy.errors import ConfigError
+
+from .config_commands import report
+
+logger = logging.getLogger("codex_network_proxy")
+
+SHUTDOWN_LIMIT = 1.5
+"""Seconds that connections get to end after the signal to stop."""
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Runs the proxy until SIGTERM or Ctrl-C. 1 when the configuration or an address is not usable."""
+    _set_up_logging(options.verbose)
+    try:
+        runtime = Runtime(_run_options(options))
+    except ConfigError as error:
+        return report(error)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        runtime.warn()
+        if not runtime.settings.enabled:
+            logger.warning("network.enabled is false; skipping proxy listeners")
+            return 0
+        return asyncio.run(_run(runtime, options))
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        runtime.close()
+
+
+def _run_options(options: argparse.Namespace) -> RunOptions:
+    return RunOptions(
+        options.config, options.profile, options.audit_log, tuple(options.resolve), not options.no_fast_path
+    )
+
+
+async def _run(runtime: Runtime, options: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # Loading the engine takes most of the start; nothing before it needs it.
+    from codex_network_proxy.addons.master import start_engine
+
+    engine = await start_engine(runtime, web_port=_web_port(options))
+    try:
+        for line in engine.listeners():
+            print(line, flush=True)
+        if options.ready_file:
+            write_ready_file(options.ready_file, {"pid": os.getpid(), **engine.addresses()})
+        await stop.wait()
+    finally:
+        await engine.stop(SHUTDOWN_LIMIT)
+    return 0
+
+
+def _web_port(options: argparse.Namespace) -> int | None:
+    from codex_network_proxy.addons.engine_options import WEB_PORT
+
+    if not options.web:
+        return None
+    return WEB_PORT if options.web_port is None else int(options.web_port)
+
+
+def write_ready_file(path: Path, content: dict[str, object]) -> None:
+    """Writes the file in one step: who reads it never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _set_up_logging(verbose: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    # The engine's own records name hosts and paths of every connection; only its warnings are of use here.
+    root.setLevel(logging.WARNING)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
