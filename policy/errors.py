@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from .text import printable
+
+SHOWN_LENGTH = 60
+"""Characters of a value that a message echoes; enough to recognise it, too few to flood a log."""
+
+MESSAGE_LENGTH = 2_000
+"""Characters of one whole problem line."""
+
+_USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://|//|)[^/].*@", re.DOTALL)
 
 
 class InvalidHost(ValueError):
@@ -21,9 +32,25 @@ class SecretUnavailable(Exception):
     """A hook's secret that cannot be read. The text never holds any part of the secret."""
 
 
+def shown(value: object) -> str:
+    """A configuration value as the file spells it, fit for a log line: quoted, escaped, short, without user-info."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            text = _USER_INFO.sub(r"\1***@", value).replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{printable(text, SHOWN_LENGTH)}"'
+        case dict():
+            return "{…}"
+        case list() | tuple():
+            return "[…]"
+        case _:
+            return printable(str(value), SHOWN_LENGTH)
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One thing wrong in the configuration file: where, what stands there, and what to write instead."""
+    """One thing wrong in the configuration file: where, what stands there, and what to write instead (spec A1.2)."""
 
     place: str
     message: str
@@ -33,8 +60,9 @@ class ConfigProblem:
 
     def __str__(self) -> str:
         where = ":".join(str(part) for part in (self.file, self.line) if part is not None)
-        value = "" if self.value is None else f" {self.value!r}"
-        return " ".join(part for part in (f"{where}:" if where else "", f"{self.place}:{value}", self.message) if part)
+        value = "" if self.value is None else shown(self.value)
+        line = " ".join(part for part in (where, f"{self.place}:", value, self.message) if part)
+        return printable(line, MESSAGE_LENGTH)
 
 
 class ConfigError(Exception):
