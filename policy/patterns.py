@@ -169,7 +169,7 @@ def _parse_suffix(rest: str, prefix: str, kind: PatternKind, port: int | None) -
 
 
 def _parse_labels(head: str, port: int | None) -> DomainPattern:
-    labels = head.rstrip(".").lower().split(".")
+    labels = head.rstrip(".").split(".")
     if "*" in labels[-1]:
         raise InvalidPattern(f"has a wildcard in its last label; {_instead_of_open_end(labels)}")
     starred = [at for at, label in enumerate(labels) if "*" in label]
@@ -177,8 +177,11 @@ def _parse_labels(head: str, port: int | None) -> DomainPattern:
         _check_starred_label(labels, at)
     # `_` keeps the length of the name and never turns a label into a number or into punycode.
     canonical = _canonical(".".join("_" * len(label) if "*" in label else label for label in labels)).text.split(".")
+    if len(canonical) != len(labels):
+        # IDNA drops some characters altogether, and with them the label that was to stand right of the `*`.
+        raise InvalidPattern("has an empty label; write a host such as `api.example.com`")
     for at in starred:
-        canonical[at] = labels[at]
+        canonical[at] = labels[at].lower()
     name = ".".join(canonical)
     return DomainPattern(_with_port(name, port), PatternKind.LABELS, name, port)
 
@@ -189,7 +192,7 @@ def _check_starred_label(labels: list[str], at: int) -> None:
         raise InvalidPattern(f"has a label that is only `*`; that may stand first alone, as in `*.{rest}`")
     if "**" in label:
         raise InvalidPattern(f"has `**` inside a label; write one `*` there, or `**.{rest}`")
-    if not _STARRED_LABEL.fullmatch(label) or label.startswith("xn--"):
+    if not _STARRED_LABEL.fullmatch(label) or label.lower().startswith("xn--"):
         raise InvalidPattern(
             f"has a `*` in a label that is not plain letters, digits, `-` and `_`; write each name, or `*.{rest}`"
         )
