@@ -54,7 +54,8 @@ def compile_glob(text: str, *, separator: str = "") -> Glob:
     a backslash, which mean different things to different readers.
     """
     if not text or not _UNSUPPORTED.isdisjoint(text):
-        raise InvalidPattern(f"invalid glob pattern {text!r}: write `*` and `**` only, or `literal:` for plain text")
+        # Without the text: a header's value may be a secret.
+        raise InvalidPattern("invalid glob pattern; write `*` and `**` only, or `literal:` for plain text")
     advance: dict[str, int] = {}
     stay = stay_in_segment = length = 0
     for piece in _GLOB_PIECE.findall(text):

@@ -55,7 +55,7 @@ class MitmHook:
     methods: frozenset[str]
     paths: PathPatterns
     query: tuple[Constraint, ...]
-    headers: tuple[Constraint, ...]
+    headers: tuple[Constraint, ...] = field(repr=False)
     edits: HeaderEdits
 
     def accepts(self, use: HttpUse, path: str, query: str) -> bool:

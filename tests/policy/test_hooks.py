@@ -185,7 +185,17 @@ def test_a_bad_glob_is_refused_with_its_place(changes: dict[str, Any], message: 
 
 
 def test_compiling_and_matching_read_no_secret_and_show_none() -> None:
-    """(J08) The table holds references; the prefix may be part of a secret."""
-    table = compile_hooks([hook(inject=(InjectSettings("x-key", file="/run/key", prefix="canary"),))])
+    """(J08) The table holds references; a prefix or the value of a header may be part of a secret."""
+    headers = (("x-hook", ("canary", "pattern:canary*")),)
+    table = compile_hooks([hook(inject=(InjectSettings("x-key", file="/run/key", prefix="canary"),), headers=headers)])
+    match = table.match(HOST, HttpUse("GET", secure=True, headers=(("X-Hook", "canary"),)))
 
-    assert "canary" not in repr((table, table.match(HOST, HttpUse("GET", secure=True))))
+    assert match is not None
+    assert "canary" not in repr((table, match))
+
+
+def test_a_bad_glob_is_refused_without_its_text() -> None:
+    with pytest.raises(InvalidPattern) as caught:
+        compile_hooks([hook(headers=(("x-hook", ("pattern:canary?",)),))])
+
+    assert "canary" not in str(caught.value)
