@@ -13,9 +13,9 @@ from mitmproxy.proxy import commands, events, mode_servers, mode_specs, server_h
 from mitmproxy.proxy.server import ConnectionIO
 
 from codex_network_proxy.policy.decision import Allowed, IPAddress
+from codex_network_proxy.socks.dialler import DialError, dial
 
 from .authority import Authority
-from .engine_dial import DialError, dial
 from .sessions import Session, close_session, open_session, session_of
 
 REFUSED = "blocked by network policy"

@@ -37,7 +37,8 @@ class Doors:
             return
         try:
             self.open(runtime)
-        except OSError as error:
+        except Exception as error:
+            # Without its door the proxy must not look as if it ran.
             runtime.failure = error
             logger.error("%s", error)
             ctx.master.shutdown()

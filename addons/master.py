@@ -25,7 +25,15 @@ class EngineMaster(master.Master):
 
     def __init__(self, opts: options.Options, chain: Sequence[object]) -> None:
         super().__init__(opts)
-        self.addons.add(core.Core(), proxyserver.Proxyserver(), *chain, NextLayer(), UpstreamTls())
+        self.addons.add(core.Core(), proxyserver.Proxyserver(), NextLayer(), UpstreamTls())
+        insert_chain(self, chain)
+
+
+def insert_chain(engine: master.Master, chain: Sequence[object]) -> None:
+    """Registers the addons where scripts would stand; the guard, which they bring, stays at the very end."""
+    before = engine.addons.chain.index(engine.addons.get("nextlayer"))
+    for addon in reversed(chain):
+        engine.addons.chain.insert(before, engine.addons.register(addon))
 
 
 class RunningEngine:

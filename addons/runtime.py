@@ -17,7 +17,7 @@ from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
 
 from .audit_log import AuditLog
 from .authority import Authority, Surroundings
-from .config_file import ConfigSource, find_config, fingerprint, read
+from .config_file import ConfigWatch, find_config
 from .front_door import FrontDoor
 from .handover import Engine, TunnelObserver
 from .resolver import PinnedResolver, SystemResolver, parse_pins
@@ -57,27 +57,25 @@ class Runtime:
         decider: NetworkPolicyDecider | None = None,
     ) -> None:
         self.options = options
-        self.source: ConfigSource = find_config(environ, options.config)
-        self._fingerprint = fingerprint(self.source)
-        self.loaded: LoadedConfig = read(self.source, options.profile)
+        self._watch = ConfigWatch(find_config(environ, options.config, options.profile))
+        self.home = self._watch.source.home
+        self.loaded: LoadedConfig = self._watch.load()
         self.settings = self.loaded.settings
-        self.audit = AuditLog(options.audit_log or self.source.home / AUDIT_LOG)
+        self.audit = AuditLog(options.audit_log or self.home / AUDIT_LOG)
         resolver = PinnedResolver(parse_pins(options.pins), SystemResolver())
         policy = NetworkPolicy.compile(self.settings)
         self.authority = Authority(policy, Surroundings(resolver, self.audit, SystemClock(), decider))
         self.door: FrontDoor | None = None
         self.http_address: str | None = None
         self.started = asyncio.Event()
-        self.failure: OSError | None = None
+        self.failure: Exception | None = None
 
     def engine_directory(self) -> Path:
         """Where the engine may keep files; private, so that nothing of `~/.mitmproxy` is picked up."""
-        return self.source.home / "proxy" / "engine"
+        return self.home / "proxy" / "engine"
 
     def warn(self) -> None:
-        """Logs where the configuration came from, what is doubtful in it, and how listeners were clamped."""
-        if self.source.notice:
-            logger.warning("%s", self.source.notice)
+        """Logs what is doubtful in the configuration, and how listeners were clamped."""
         for warning in self.loaded.warnings:
             logger.warning("%s", warning)
         if self.settings.http_bind.warning:
@@ -87,24 +85,22 @@ class Runtime:
         """Binds the HTTP listener and remembers the address as bound. Raises `OSError` when it cannot be had."""
         self.door = FrontDoor(self.authority, engine, observer=observer, fast_path=self.options.fast_path)
         address = self.settings.http_bind.address
-        host, port = self.door.start(address.host, address.port)
+        host, port = self.door.start(str(address.host), address.port)
         self.authority.own_listeners.add(port)
         self.http_address = _shown(host, port)
         logger.info("HTTP proxy listening on %s", self.http_address)
 
     def reload_if_changed(self) -> bool:
         """Puts a changed file in force. A broken one closes the proxy until it is repaired (spec A1.6)."""
-        seen = fingerprint(self.source)
-        if seen == self._fingerprint:
+        if not self._watch.changed():
             return False
-        self._fingerprint = seen
         self.reload()
         return True
 
     def reload(self) -> None:
         """Reads the file again and puts it in force, or closes everything and logs each error."""
         try:
-            loaded = read(self.source, self.options.profile)
+            loaded = self._watch.load()
             policy = NetworkPolicy.compile(loaded.settings)
         except ConfigError as error:
             for problem in error.problems:
@@ -115,7 +111,7 @@ class Runtime:
         self._log_changes(loaded)
         self.loaded, self.settings = loaded, loaded.settings
         self.authority.replace(policy)
-        logger.info("reloaded config from %s", self.source.path)
+        logger.info("reloaded config from %s", self._watch.source.path)
 
     def _log_changes(self, loaded: LoadedConfig) -> None:
         old, new = self.settings, loaded.settings

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from mitmproxy import options
 from mitmproxy.tools.web.master import WebMaster
 
+from .master import insert_chain
+
 
 class CodexWebMaster(WebMaster):
     """mitmweb on a loopback port, without opening a browser; the policy's addons stand where scripts would."""
@@ -14,6 +16,4 @@ class CodexWebMaster(WebMaster):
     def __init__(self, opts: options.Options, chain: Sequence[object], port: int) -> None:
         super().__init__(opts, with_termlog=False)
         opts.update(web_host="127.0.0.1", web_port=port, web_open_browser=False)
-        before = self.addons.chain.index(self.addons.get("nextlayer"))
-        for addon in reversed(chain):
-            self.addons.chain.insert(before, self.addons.register(addon))
+        insert_chain(self, chain)

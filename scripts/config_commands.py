@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from codex_network_proxy.addons.config_file import ConfigSource, find_config, read
+from codex_network_proxy.addons.config_file import BUILT_IN, ConfigSource, find_config, read
 from codex_network_proxy.policy.config import default_config_text
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ConfigError
@@ -16,8 +16,8 @@ from codex_network_proxy.policy.errors import ConfigError
 def check(options: argparse.Namespace) -> int:
     """Validates and lints; prints each problem on a line of its own. 0 when the proxy would start."""
     try:
-        source = find_config(os.environ, options.config)
-        loaded = read(source, options.profile)
+        source = find_config(os.environ, options.config, options.profile)
+        loaded = read(source)
         NetworkPolicy.compile(loaded.settings)
     except ConfigError as error:
         return report(error)
@@ -32,10 +32,10 @@ def check(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Prints the configuration in use, or the embedded one when there is no file."""
+    """Prints the configuration in use, or the built-in one when there is no file."""
     try:
         source = find_config(os.environ, options.config)
-        text = default_config_text() if source.path is None else source.path.read_text(encoding="utf-8")
+        text = source.path.read_text("utf-8") if _exists(source) else default_config_text()
     except ConfigError as error:
         return report(error)
     except (OSError, UnicodeDecodeError) as error:
@@ -73,5 +73,9 @@ def report(error: ConfigError) -> int:
     return 1
 
 
+def _exists(source: ConfigSource) -> bool:
+    return source.required or source.path.exists()
+
+
 def _name(source: ConfigSource) -> str:
-    return "embedded default profile" if source.path is None else str(source.path)
+    return str(source.path) if _exists(source) else BUILT_IN

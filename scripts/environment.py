@@ -1,7 +1,7 @@
 """Fills `.venv` from a lock file. Run by prepare.sh under whatever Python was found, so it needs nothing but that.
 
-However it ends, the next start knows where it stands: `.venv/unfinished` lies there from the first change to the last, and a
-file lock, which the system drops when its holders die, keeps two starts apart.
+However it ends, the next start knows where it stands: `.venv/unfinished` lies there from the first change to the last,
+and a file lock, which the system drops when its holders die, keeps two starts apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RUNNING = "requirements.lock"
 PROVIDES = {RUNNING: (RUNNING,), "requirements-dev.lock": (RUNNING, "requirements-dev.lock")}
 
 # Settings of this machine that would send the packages elsewhere or add others. Indexes, proxies and certificates stay.
-MISLEADING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIREMENT", "PIP_CONSTRAINT", "PIP_EDITABLE", "PIP_DRY_RUN")
+MISLEADING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIREMENT", "PIP_CONSTRAINT", "PIP_EDITABLE")
 
 
 class SetUpError(Exception):
@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def alone(root: Path) -> Iterator[int]:
-    """Waits for any other set-up of this checkout. The descriptor goes to child processes, which then hold the lock too."""
+    """Waits for any other set-up of this checkout. Child processes are given the descriptor, and so hold the lock too."""
     with (root / ".venv.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,17 +53,17 @@ def holds(root: Path, lock: str) -> bool:
 
 
 def interpreter() -> str:
-    """The real file behind names and virtual environments: it goes away when Python is upgraded, which is then noticed."""
+    """The real file behind names and links: it goes away when Python is replaced, and that is then noticed."""
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
 def run(program: str, *arguments: str | Path, keep: int) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in MISLEADING} | {"PIP_USER": "no"}
     command = [program, "-I", "-m", *map(str, arguments)]
-    try:
-        subprocess.run(command, check=True, pass_fds=(keep,), env=environment, stdin=subprocess.DEVNULL)  # noqa: S603 - fixed words and our own paths
-    except subprocess.CalledProcessError as error:
-        raise SetUpError(f"{arguments[0]} failed with status {error.returncode}, see above; run this again to retry") from None
+    # Fixed words and paths of our own.
+    done = subprocess.run(command, pass_fds=(keep,), env=environment, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+    if done.returncode:
+        raise SetUpError(f"{arguments[0]} failed with status {done.returncode}, see above; run this again to retry")
 
 
 def begin(venv: Path, keep: int) -> None:

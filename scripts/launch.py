@@ -1,7 +1,7 @@
 """Makes `codex_network_proxy` importable from the folder above this one; run as a program, it starts the command line.
 
-The same rule serves a checkout, where `addons/` and its neighbours lie beside the package folder, and an installed wheel,
-where they lie inside it. Neither folder goes on `sys.path`: there, `socks/` would take the place of PySocks.
+The same rule serves a checkout, where `addons/` and its neighbours lie beside the package folder, and an installed
+wheel, where they lie inside it. Neither folder goes on `sys.path`: there, `socks/` would take the place of PySocks.
 """
 
 from __future__ import annotations
