@@ -1,7 +1,8 @@
 """The add-on as mitmproxy loads it: `mitmdump -s addons/codex.py`, `mitmweb -s addons/codex.py`.
 
-Works from a bare checkout and from an installed package, from any folder and through symbolic links. What is built, and in
-which order, stands in bundle.py. mitmproxy takes a name here that equals one of its events for a hook, so there are few.
+Works from a bare checkout and from an installed package, from any folder and through symbolic links. What is built, and
+in which order, stands in bundle.py. mitmproxy takes a name here that equals one of its events for a hook, so there are
+few of them.
 """
 
 import sys

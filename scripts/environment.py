@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def alone(root: Path) -> Iterator[int]:
-    """Waits for any other set-up of this checkout. Child processes are given the descriptor, and so hold the lock too."""
+    """Waits for any other set-up of this checkout. Given the descriptor, child processes hold the lock as well."""
     with (root / ".venv.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,12 +66,20 @@ def run(program: str, *arguments: str | Path, keep: int) -> None:
         raise SetUpError(f"{arguments[0]} failed with status {done.returncode}, see above; run this again to retry")
 
 
+def ours(venv: Path) -> bool:
+    return any((venv / name).exists() for name in (RUNNING, "unfinished")) or not any(venv.iterdir())
+
+
 def begin(venv: Path, keep: int) -> None:
     """An empty environment in the place of whatever an earlier set-up left."""
+    old = venv.with_name(".venv.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if venv.is_symlink() or (venv.exists() and not ours(venv)):
+        raise SetUpError(f"{venv} was made by something else and is left alone; move it away and run this again")
     if venv.exists():
-        if not any((venv / name).exists() for name in (RUNNING, "unfinished")):
-            raise SetUpError(f"{venv} was made by something else and is left alone; move it away and run this again")
-        shutil.rmtree(venv)
+        # Gone at one stroke: half deleted and still marked complete would be worse than either.
+        venv.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
     venv.mkdir()
     (venv / "unfinished").touch()
     run(interpreter(), "venv", venv, keep=keep)
