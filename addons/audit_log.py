@@ -193,6 +193,6 @@ class AuditLog:
             self._failure_told = False
             self._dropped_told = dropped
             logger.warning("audit log %s is written again; %d events were lost", self._path, dropped)
-        elif dropped > self._dropped_told and self._tell_failure():
+        elif dropped > self._dropped_told and not self._closing.is_set() and self._tell_failure():
             self._dropped_told = dropped
             logger.warning("audit log %s falls behind; %d events lost so far", self._path, dropped)
