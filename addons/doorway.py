@@ -1,0 +1,148 @@
+"""What the connections of one front door share: poller, time limits, dialler, tunnels, and the count of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, Verdict
+from codex_network_proxy.socks.deadlines import Deadlines
+from codex_network_proxy.socks.dialler import Dialler
+from codex_network_proxy.socks.poller import Poller
+
+from .door_connect import Connect
+from .door_connection import DoorConnection
+from .door_tunnels import Tunnels
+from .handover import DoorAuthority, Engine, HandOver, TunnelObserver
+
+Log = Callable[[int, str], None]
+
+# Clients beyond the limit that may wait for their 503 at the same time; more are closed at once.
+TURNED_AWAY_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """How much a client may take. Times in seconds."""
+
+    connections: int = 4096  # clients at one time: waiting, tunnelled and handed over
+    head_seconds: float = 10.0  # from the first byte of a head to its last
+    idle_seconds: float = 60.0  # without a first byte
+    linger_seconds: float = 1.0  # from the last answer to the close
+    dial_seconds: float = 10.0
+    fallback_seconds: float = 0.25  # head start of one address over the next
+
+
+class Doorway:
+    """The running parts of a front door. Lives as long as its event loop serves it."""
+
+    def __init__(
+        self,
+        authority: DoorAuthority,
+        engine: Engine,
+        limits: DoorLimits,
+        observer: TunnelObserver | None,
+        fast_path: bool,
+        log: Log,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.fast_path = fast_path
+        self.poller = Poller(loop, self.contain)
+        self.dialler = Dialler(loop, self.poller, fallback=limits.fallback_seconds, limit=limits.dial_seconds)
+        self.tunnels = Tunnels(loop, self.poller, observer)
+        self.idle: Deadlines[DoorConnection] = Deadlines(loop, limits.idle_seconds, DoorConnection.close)
+        self.head_due: Deadlines[DoorConnection] = Deadlines(loop, limits.head_seconds, DoorConnection.head_overdue)
+        self.lingering: Deadlines[DoorConnection] = Deadlines(loop, limits.linger_seconds, DoorConnection.close)
+        self.connections: set[DoorConnection] = set()
+        self.dialling: set[Connect] = set()
+        self._loop = loop
+        self._authority = authority
+        self._engine = engine
+        self._limit = limits.connections
+        self._log = log
+        self._taken = 0
+        self._decisions: set[asyncio.Task[Verdict]] = set()
+
+    @property
+    def taken(self) -> int:
+        """Clients that count against the limit now."""
+        return self._taken
+
+    def accepted(self, sock: socket.socket, peer: str) -> None:
+        """Takes a new client in, or turns it away."""
+        if self._taken >= self._limit + TURNED_AWAY_AT_ONCE:
+            sock.close()
+            return
+        self._taken += 1
+        connection = DoorConnection(self, sock, peer)
+        self.connections.add(connection)
+        if self._taken <= self._limit:
+            connection.await_head()
+        else:
+            connection.turn_away()
+
+    def released(self) -> None:
+        """A client is gone for good."""
+        self._taken -= 1
+
+    def decide(self, request: NetworkPolicyRequest) -> asyncio.Task[Verdict]:
+        """The decision, already done when the authority did not have to wait for anybody."""
+        decision = asyncio.Task(self._authority.decide(request), loop=self._loop, eager_start=True)
+        if not decision.done():
+            self._decisions.add(decision)
+            decision.add_done_callback(self._decisions.discard)
+        return decision
+
+    def hand_over(self, sock: socket.socket, received: bytes, peer: str, verdict: Allowed | None) -> None:
+        """Gives the client to the engine; it counts until the engine is done with it."""
+        done = _Once(self.released)
+        try:
+            self._engine.take(HandOver(sock, received, peer, verdict, done))
+        except Exception as error:
+            self.contain(error)
+            sock.close()
+            done()
+
+    def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
+        """Ends what a new policy no longer allows: tunnels, and dials under way. How many."""
+        dials = sum(connect.recheck(still_allowed) for connect in list(self.dialling))
+        return dials + self.tunnels.recheck(still_allowed)
+
+    def close(self) -> None:
+        for connect in list(self.dialling):
+            connect.close()
+        for connection in list(self.connections):
+            connection.close()
+        self.tunnels.close()
+        for decision in list(self._decisions):
+            decision.cancel()
+        for deadlines in (self.idle, self.head_due, self.lingering):
+            deadlines.close()
+        self.dialler.close()
+        self.poller.close()
+
+    def note(self, text: str) -> None:
+        """Logs something that should not have happened. `text` holds nothing that a client sent."""
+        self._log(logging.ERROR, text)
+
+    def contain(self, error: Exception) -> None:
+        """An error ended one connection; the door stays open."""
+        # The text of the error may hold what the client sent: only its kind is logged.
+        self.note(f"a connection was closed after an internal error ({type(error).__name__})")
+
+
+class _Once:
+    """A callable that passes on its first call only."""
+
+    __slots__ = ("_action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action: Callable[[], None] | None = action
+
+    def __call__(self) -> None:
+        action, self._action = self._action, None
+        if action is not None:
+            action()
