@@ -28,6 +28,7 @@ class Allowlist:
 
     async def _connect(self, flow: http.HTTPFlow, session: Session) -> None:
         request = connect_request(flow, session)
+        session.user_agent = flow.request.headers.get("user-agent")
         if session.tunnel_decided and session.tunnel and session.tunnel.request.target == request.target:
             # The door has decided, audited and recorded this very CONNECT already.
             verdict = session.tunnel

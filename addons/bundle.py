@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from .allowlist import Allowlist
 from .approval import Approval
+from .client_trust import ClientTrust
 from .doors import Doors
 from .headers import Headers
 from .limited_mode import LimitedMode
+from .mitm_hooks import MitmHooks
 from .runtime import Runtime
 from .settings import Settings
 from .streaming import Streaming
+from .tls_certificates import TlsCertificates
 from .tls_routing import TlsRouting
 from .unix_sockets import UnixSockets
 from .web_entries import WebEntries
@@ -21,13 +24,17 @@ def build(runtime: Runtime | None = None) -> list[object]:
     Settings come first because the others ask them; the decision precedes everything that edits the request; the
     approval comes last, so that a rule that fails leaves nothing approved. The doors open when all others run.
     """
-    settings, entries = Settings(runtime), WebEntries()
+    certificates, entries = TlsCertificates(), WebEntries()
+    settings = Settings(certificates, runtime)
     return [
         settings,
         TlsRouting(),
+        certificates,
+        ClientTrust(settings),
         UnixSockets(),
         Allowlist(),
         LimitedMode(),
+        MitmHooks(),
         Headers(),
         Streaming(),
         Approval(),

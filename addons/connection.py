@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 from mitmproxy import options
 from mitmproxy.connection import ConnectionState, Server
@@ -13,13 +12,13 @@ from mitmproxy.proxy import commands, events, mode_servers, mode_specs, server_h
 from mitmproxy.proxy.server import ConnectionIO
 
 from codex_network_proxy.policy.decision import Allowed, IPAddress
-from codex_network_proxy.socks.dialler import DialError, dial
+from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 
-from .authority import Authority
 from .sessions import Session, close_session, open_session, session_of
 
 REFUSED = "blocked by network policy"
-AUTHORITY_ADDON = "codex-settings"
+SETTINGS_ADDON = "codex-settings"
+"""Holds the authority. Without it, as after a script was unloaded, sessions have none and grant nothing."""
 
 
 class PolicedConnection(mode_servers.ProxyConnectionHandler):
@@ -47,7 +46,14 @@ class PolicedConnection(mode_servers.ProxyConnectionHandler):
     async def handle_client(self) -> None:
         """Runs the connection to its end, with a session that lasts exactly as long."""
         host, port, *_ = self.client.peername
-        session = Session(authority_of(self.master), f"{host}:{port}", self.tunnel, self.tunnel is not None)
+        settings = self.master.addons.get(SETTINGS_ADDON)
+        session = Session(
+            getattr(settings, "authority", None),
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            getattr(settings, "secrets", None),
+            tunnel=self.tunnel,
+            tunnel_decided=self.tunnel is not None,
+        )
         open_session(self.client.id, session)
         try:
             await super().handle_client()
@@ -89,7 +95,7 @@ class PolicedConnection(mode_servers.ProxyConnectionHandler):
             return await asyncio.open_connection(sock=sock)
         except OSError as error:
             sock.close()
-            raise DialError("the connection was lost") from error
+            raise DialError(DialFailure.OTHER) from error
 
     async def _failed(
         self, command: commands.OpenConnection, hook_data: server_hooks.ServerConnectionHookData, error: str
@@ -106,7 +112,7 @@ class PolicedConnection(mode_servers.ProxyConnectionHandler):
         writer: asyncio.StreamWriter,
     ) -> None:
         server = command.connection
-        server.timestamp_tcp_setup = time.time()  # type: ignore[attr-defined]
+        server.timestamp_tcp_setup = time.time()
         server.state = ConnectionState.OPEN
         server.peername = writer.get_extra_info("peername")
         server.sockname = writer.get_extra_info("sockname")
@@ -120,16 +126,9 @@ class PolicedConnection(mode_servers.ProxyConnectionHandler):
             await self.handle_hook(server_hooks.ServerDisconnectedHook(hook_data))
 
 
-def authority_of(master: Master) -> Authority | None:
-    """The authority that the loaded bundle holds; none when it is unloaded or broken, and then nothing is granted."""
-    holder: Any = master.addons.get(AUTHORITY_ADDON)
-    authority = getattr(holder, "authority", None)
-    return authority if isinstance(authority, Authority) else None
-
-
 def install() -> None:
     """Makes every listener of this engine, also one that was started by hand, use the policed handler.
 
     There is no way back: when the bundle is unloaded, the handlers find no authority and grant nothing.
     """
-    mode_servers.ProxyConnectionHandler = PolicedConnection
+    mode_servers.ProxyConnectionHandler = PolicedConnection  # type: ignore[misc]  # where the engine looks it up

@@ -5,11 +5,12 @@ These classes replace the engine's own (see `install`), so that no HTTP message 
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.proxy import commands, layer
+from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as engine_http
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
@@ -25,17 +26,47 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
 
+from codex_network_proxy.policy.decision import Allowed
+from codex_network_proxy.policy.errors import SecretUnavailable
+from codex_network_proxy.policy.header_edits import ResolvedEdits, apply, resolve_edits
+
 from .blocked import DISCARD_LIMIT, refuse_undecided
+from .flow_requests import asks_for_websocket
 from .http1 import PolicedHttp1Client, PolicedHttp1Server
 from .http2 import PolicedHttp2Server
-from .flow_requests import asks_for_websocket
-from .sessions import session_of
+from .sessions import Session, session_of
+
+logger = logging.getLogger("codex_network_proxy")
 
 
 class PolicedHttpStream(HttpStream):
     """Answers a refused upload at once, and sends a request only if it is the one that was approved."""
 
     _discarded = 0
+    _edits: ResolvedEdits | None = None
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """As the engine's own, with the head of an edited request exchanged on its way to the wire."""
+        generator = super()._handle_event(event)
+        reply: Any = None
+        while True:
+            try:
+                command = generator.send(reply)
+            except StopIteration:
+                return
+            reply = yield self._on_the_wire(command)
+
+    def _on_the_wire(self, command: commands.Command) -> commands.Command:
+        """Secrets are added to a copy, here and nowhere else: the flow that others see never holds them (spec A4.9)."""
+        if self._edits is None or not isinstance(command, engine_http.SendHttp):
+            return command
+        if not isinstance(command.event, RequestHeaders):
+            return command
+        request = self.flow.request.copy()
+        request.headers = http.Headers(apply(request.headers.fields, self._edits))
+        self._edits = None
+        head = RequestHeaders(self.stream_id, request, command.event.end_stream)
+        return engine_http.SendHttp(head, command.connection)
 
     def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         """Only here it is known whether a body follows; HTTP/2 need not announce one."""
@@ -88,10 +119,42 @@ class PolicedHttpStream(HttpStream):
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         """The last look before anything is sent: only the very request that was approved goes out."""
         session = session_of(self.context.client.id)
-        if session is None or session.approved(self.flow) is None:
+        verdict = session.approved(self.flow) if session else None
+        if session is None or verdict is None:
             yield from self._refuse()
             return False
-        return (yield from super().make_server_connection())
+        if not (yield from super().make_server_connection()):
+            return False
+        if verdict.hook is None:
+            return True
+        self._edits = self._secret_edits(session, verdict)
+        if self._edits is None:
+            yield from self._refuse()
+        return self._edits is not None
+
+    def _secret_edits(self, session: Session, verdict: Allowed) -> ResolvedEdits | None:
+        """The hook's edits with their secrets, or nothing where they may not go (spec A4.9)."""
+        assert verdict.hook
+        try:
+            if verdict.hook.edits.inject and not self._upstream_is_verified(verdict):
+                raise SecretUnavailable("secrets are sent over verified TLS to the hooked host only")
+            if session.secrets is None:
+                raise SecretUnavailable("no source of secrets")
+            return resolve_edits(verdict.hook.edits, session.secrets)
+        except SecretUnavailable as error:
+            logger.error("request refused (request_id=%s): %s", verdict.request_id, error)
+            if session.authority:
+                session.authority.deny(verdict.request)
+            return None
+
+    def _upstream_is_verified(self, verdict: Allowed) -> bool:
+        server, target = self.flow.server_conn, verdict.request.target
+        return (
+            not self.context.options.ssl_insecure
+            and server.tls_established
+            and server.address == (target.host.text, target.port)
+            and (target.host.is_literal or server.sni == target.host.text)
+        )
 
     def _refuse(self) -> layer.CommandGenerator[None]:
         """Something between the decision and the sending changed the request, or nothing ever allowed it."""

@@ -46,7 +46,9 @@ class RunningEngine:
 
     def addresses(self) -> dict[str, object]:
         """What the ready file holds: the addresses as bound."""
-        found: dict[str, object] = {"http": self._runtime.http_address, "socks": None, "ca": None}
+        interception = self._runtime.tls.interception
+        ca = str(interception.ca) if interception else None
+        found: dict[str, object] = {"http": self._runtime.http_address, "socks": None, "ca": ca}
         if web_url := getattr(self._master, "web_url", None):
             found["web"] = web_url
         return found

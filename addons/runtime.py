@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codex_network_proxy.policy.config import LoadedConfig
 from codex_network_proxy.policy.engine import NetworkPolicy
@@ -21,6 +22,10 @@ from .config_file import ConfigWatch, find_config
 from .front_door import FrontDoor
 from .handover import Engine, TunnelObserver
 from .resolver import PinnedResolver, SystemResolver, parse_pins
+from .secret_sources import EnvironmentSecrets
+
+if TYPE_CHECKING:
+    from .interception import TlsFiles
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -63,12 +68,21 @@ class Runtime:
         self.settings = self.loaded.settings
         self.audit = AuditLog(options.audit_log or self.home / AUDIT_LOG)
         resolver = PinnedResolver(parse_pins(options.pins), SystemResolver())
+        self.secrets = EnvironmentSecrets(environ)
+        self._environ = environ
         policy = NetworkPolicy.compile(self.settings)
+        self.tls = self._prepare_tls(policy)
         self.authority = Authority(policy, Surroundings(resolver, self.audit, SystemClock(), decider))
         self.door: FrontDoor | None = None
         self.http_address: str | None = None
         self.started = asyncio.Event()
         self.failure: Exception | None = None
+
+    def _prepare_tls(self, policy: NetworkPolicy) -> TlsFiles:
+        # Loading cryptography takes longer than all else before the first listener; a reload finds it loaded.
+        from .interception import prepare
+
+        return prepare(self.home, policy, self.secrets, self._environ)
 
     def engine_directory(self) -> Path:
         """Where the engine may keep files; private, so that nothing of `~/.mitmproxy` is picked up."""
@@ -102,6 +116,7 @@ class Runtime:
         try:
             loaded = self._watch.load()
             policy = NetworkPolicy.compile(loaded.settings)
+            tls = self._prepare_tls(policy)
         except ConfigError as error:
             for problem in error.problems:
                 logger.error("%s", problem)
@@ -109,7 +124,7 @@ class Runtime:
             self.authority.replace(None)
             return
         self._log_changes(loaded)
-        self.loaded, self.settings = loaded, loaded.settings
+        self.loaded, self.settings, self.tls = loaded, loaded.settings, tls
         self.authority.replace(policy)
         logger.info("reloaded config from %s", self._watch.source.path)
 

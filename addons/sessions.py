@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from mitmproxy import http
 
 from codex_network_proxy.policy.decision import Allowed, IPAddress
+from codex_network_proxy.policy.interfaces import SecretSource
 
 from .authority import Authority
 
@@ -24,11 +25,14 @@ class Snapshot:
     port: int
     path: bytes
     host_header: str | None
+    fields: tuple[tuple[bytes, bytes], ...] | None
 
     @classmethod
-    def of(cls, flow: http.HTTPFlow) -> Snapshot:
+    def of(cls, flow: http.HTTPFlow, *, hooked: bool) -> Snapshot:
+        """With `hooked`, the header fields count as well: they decided which secret goes out."""
         data = flow.request.data
-        return cls(data.method, data.scheme, data.host, data.port, data.path, flow.request.host_header)
+        fields = data.headers.fields if hooked else None
+        return cls(data.method, data.scheme, data.host, data.port, data.path, flow.request.host_header, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,10 @@ class Session:
 
     authority: Authority | None
     client_address: str
+    secrets: SecretSource | None = None
     tunnel: Allowed | None = None
     tunnel_decided: bool = False
+    user_agent: str | None = None
     grants: dict[tuple[str, int], tuple[IPAddress, ...]] = field(default_factory=dict)
     candidates: dict[str, Allowed] = field(default_factory=dict)
     approvals: dict[str, Approval] = field(default_factory=dict)
@@ -65,7 +71,7 @@ class Session:
     def approve(self, flow: http.HTTPFlow, verdict: Allowed) -> None:
         """Records that exactly this request may be sent, to exactly the checked addresses."""
         self.grant(flow.request.data.host, flow.request.data.port, verdict)
-        self.approvals[flow.id] = Approval(verdict, Snapshot.of(flow))
+        self.approvals[flow.id] = Approval(verdict, Snapshot.of(flow, hooked=verdict.hook is not None))
 
     def grant(self, host: str, port: int, verdict: Allowed) -> None:
         self.grants[(host, port)] = verdict.addresses
@@ -73,9 +79,10 @@ class Session:
     def approved(self, flow: http.HTTPFlow) -> Allowed | None:
         """The verdict for this request, if it is still the request that was judged; else nothing."""
         approval = self.approvals.get(flow.id)
-        if approval is None or approval.snapshot != Snapshot.of(flow):
+        if approval is None:
             return None
-        return approval.verdict
+        now = Snapshot.of(flow, hooked=approval.verdict.hook is not None)
+        return approval.verdict if now == approval.snapshot else None
 
     def forget(self, flow: http.HTTPFlow) -> None:
         """The flow has ended: nothing of it is kept."""

@@ -12,12 +12,15 @@ from mitmproxy import ctx
 from mitmproxy.addonmanager import Loader
 
 from codex_network_proxy.policy.errors import ConfigError
+from codex_network_proxy.policy.interfaces import SecretSource
 
 from . import connection, http_streams
 from .authority import Authority
 from .engine_options import close_default_listener, prepare_options
 from .guard import Guard
+from .interception import Interception
 from .runtime import RunOptions, Runtime
+from .tls_certificates import TlsCertificates
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -28,16 +31,25 @@ RELOAD_INTERVAL = 1.0
 class Settings:
     """Loads the configuration once, watches it while the proxy runs. Without a usable one everything is denied."""
 
-    name = connection.AUTHORITY_ADDON
+    name = connection.SETTINGS_ADDON
 
-    def __init__(self, runtime: Runtime | None = None) -> None:
+    def __init__(self, certificates: TlsCertificates, runtime: Runtime | None = None) -> None:
         self.runtime = runtime
+        self._certificates = certificates
         self._own_runtime = runtime is None
         self._watch: asyncio.Task[None] | None = None
 
     @property
     def authority(self) -> Authority | None:
         return self.runtime.authority if self.runtime else None
+
+    @property
+    def secrets(self) -> SecretSource | None:
+        return self.runtime.secrets if self.runtime else None
+
+    @property
+    def interception(self) -> Interception | None:
+        return self.runtime.tls.interception if self.runtime else None
 
     def load(self, loader: Loader) -> None:
         connection.install()
@@ -57,10 +69,24 @@ class Settings:
             ctx.master.addons.add(Guard())
 
     def configure(self, updated: set[str]) -> None:
-        if self.runtime is None and "codex_config" in updated:
+        if "codex_config" not in updated:
+            return
+        if self.runtime is None:
             self.runtime = _load_runtime()
             if self.runtime:
                 self.runtime.warn()
+        if self.runtime:
+            self.runtime.authority.on_policy(self._use_tls_files)
+            self._use_tls_files()
+
+    def _use_tls_files(self) -> None:
+        """Certificates and roots of the configuration in force."""
+        if self.runtime is None:
+            return
+        tls = self.runtime.tls
+        self._certificates.use(tls.interception.leaves if tls.interception else None)
+        if tls.upstream_bundle:
+            ctx.options.update(ssl_verify_upstream_trusted_ca=str(tls.upstream_bundle))
 
     def running(self) -> None:
         if self.runtime is None:
