@@ -29,7 +29,7 @@ from codex_network_proxy.policy.engine import NetworkPolicy, World, decide, judg
 from codex_network_proxy.policy.interfaces import AuditSink, Clock, NetworkPolicyDecider, Resolver
 from codex_network_proxy.policy.modes import NetworkMode, method_allowed
 
-from .decision_log import log_verdict
+from .decision_log import log_verdict, log_violation
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -198,18 +198,15 @@ class Authority:
         peer = str(verdict.addresses[0]) if isinstance(verdict, Allowed) and verdict.addresses else None
         for ruling in verdict.rulings:
             self._outside.audit.emit(
-                PolicyDecisionEvent.of(
-                    ruling, verdict.request, verdict.request_id, now, peer, self._outside.metadata
-                )
+                PolicyDecisionEvent.of(ruling, verdict.request, verdict.request_id, now, peer, self._outside.metadata)
             )
 
     def _report(self, verdict: Blocked, now: float) -> None:
         entry = BlockedRequest.of(verdict, self.mode, now)
         self.blocked.add(entry)
+        log_violation(entry)
         for observer in self._block_observers:
             try:
                 observer(verdict, entry)
             except Exception as error:
                 logger.error("an observer of blocks failed (%s)", type(error).__name__)
-
-

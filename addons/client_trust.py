@@ -7,6 +7,8 @@ from typing import Protocol
 
 from mitmproxy import tls
 
+from codex_network_proxy.policy.text import printable
+
 from .interception import Interception
 from .sessions import session_of
 
@@ -46,11 +48,18 @@ class ClientTrust:
         if session is None or session.tunnel is None or interception is None:
             return
         logger.warning(
-            "TLS with the client failed (client=%s, host=%s): if it does not trust the proxy's CA, set %s",
+            "TLS with the client failed (client=%s, host=%s, %s): if it does not trust the proxy's CA, set %s",
             session.client_address,
             session.tunnel.request.host,
+            _reason(data.conn.error),
             fix_for(session.user_agent, interception),
         )
+
+
+def _reason(error: str | None) -> str:
+    """OpenSSL's word for what the client said, such as `tlsv1 alert unknown ca`."""
+    words = (error or "").rpartition("(")[2].rstrip(")")
+    return f"reason={printable(words, 80)}" if words else "reason=unknown"
 
 
 def fix_for(user_agent: str | None, interception: Interception) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from typing import Any
 
 from mitmproxy import options
 from mitmproxy.connection import ConnectionState, Server
@@ -34,6 +36,11 @@ class PolicedConnection(mode_servers.ProxyConnectionHandler):
     ) -> None:
         super().__init__(master, reader, writer, opts, mode)  # type: ignore[no-untyped-call]  # the engine's own
         self.tunnel: Allowed | None = None
+
+    def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
+        """The engine's own records; what `ClientTrust` says better is left out."""
+        if not message.startswith("Client TLS handshake failed"):
+            super().log(message, level, exc_info)
 
     def verdicts(self) -> tuple[Allowed, ...]:
         """Everything this connection does at the moment because a policy once allowed it."""

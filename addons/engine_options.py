@@ -30,9 +30,7 @@ def prepare_options(master: Master) -> str | None:
 def asked_for_listener(master: Master) -> bool:
     """Whether the user named an engine listener, with -p, --listen-host or --mode."""
     options = master.options
-    return bool(
-        options.listen_port is not None or options.listen_host or list(options.mode) != _DEFAULT_MODE
-    )
+    return bool(options.listen_port is not None or options.listen_host or list(options.mode) != _DEFAULT_MODE)
 
 
 def close_default_listener(master: Master) -> None:

@@ -67,7 +67,8 @@ class Runtime:
         self.loaded: LoadedConfig = self._watch.load()
         self.settings = self.loaded.settings
         self.audit = AuditLog(options.audit_log or self.home / AUDIT_LOG)
-        resolver = PinnedResolver(parse_pins(options.pins), SystemResolver())
+        self._resolver = SystemResolver()
+        resolver = PinnedResolver(parse_pins(options.pins), self._resolver)
         self.secrets = EnvironmentSecrets(environ)
         self._environ = environ
         policy = NetworkPolicy.compile(self.settings)
@@ -124,6 +125,7 @@ class Runtime:
             self.authority.replace(None)
             return
         self._log_changes(loaded)
+        self._resolver.forget()
         self.loaded, self.settings, self.tls = loaded, loaded.settings, tls
         self.authority.replace(policy)
         logger.info("reloaded config from %s", self._watch.source.path)
@@ -146,6 +148,7 @@ class Runtime:
         if self.door is not None:
             self.door.close()
             self.door = None
+        self._resolver.close()
         self.audit.close()
 
 

@@ -69,15 +69,10 @@ class Settings:
             ctx.master.addons.add(Guard())
 
     def configure(self, updated: set[str]) -> None:
-        if "codex_config" not in updated:
-            return
-        if self.runtime is None:
+        if self.runtime is None and "codex_config" in updated:
             self.runtime = _load_runtime()
             if self.runtime:
                 self.runtime.warn()
-        if self.runtime:
-            self.runtime.authority.on_policy(self._use_tls_files)
-            self._use_tls_files()
 
     def _use_tls_files(self) -> None:
         """Certificates and roots of the configuration in force."""
@@ -91,6 +86,8 @@ class Settings:
     def running(self) -> None:
         if self.runtime is None:
             return
+        self.runtime.authority.on_policy(self._use_tls_files)
+        self._use_tls_files()
         loop = asyncio.get_running_loop()
         self._watch = loop.create_task(self._watch_file(self.runtime))
         if hasattr(signal, "SIGHUP"):

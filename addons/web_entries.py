@@ -79,9 +79,7 @@ def _view() -> View | None:
 
 def _connect_flow(request: NetworkPolicyRequest, answer: BlockResponse, started: float) -> http.HTTPFlow:
     host, _, port = (request.client_address or "unknown:0").rpartition(":")
-    client = connection.Client(
-        peername=(host.strip("[]"), int(port)), sockname=("", 0), timestamp_start=started
-    )
+    client = connection.Client(peername=(host.strip("[]"), int(port)), sockname=("", 0), timestamp_start=started)
     server = connection.Server(address=(request.host, request.port))
     flow = http.HTTPFlow(client, server)
     flow.request = http.Request(

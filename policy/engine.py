@@ -120,9 +120,7 @@ def judge_host(policy: NetworkPolicy, target: Endpoint) -> Ruling | None:
     if _is_closed_literal(policy, target):
         return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
     if rule := policy.allowed.match(target.host, target.port):
-        return Ruling(
-            Decision.ALLOW, ALLOW_REASON, DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN, rule.text
-        )
+        return Ruling(Decision.ALLOW, ALLOW_REASON, DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN, rule.text)
     return None
 
 
@@ -151,7 +149,7 @@ async def ask_decider(world: World, request: NetworkPolicyRequest) -> Ruling:
     except Exception:
         # Whatever went wrong in the embedding app, its silence must not open the network.
         answer = NetworkDecision.deny()
-    if not isinstance(answer, NetworkDecision):
+    if not isinstance(answer, NetworkDecision) or not isinstance(answer.reason, str):
         answer = NetworkDecision.deny()
     if answer.decision is Decision.ALLOW:
         return Ruling(

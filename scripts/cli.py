@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
+
+from codex_network_proxy import __version__
 
 COMMANDS = ("serve", "check", "config", "init")
 
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="codex-proxy", description="A local network-policy proxy for AI coding agents and CI jobs."
     )
-    parser.add_argument("--version", action="version", version=f"codex-proxy {_version()}")
+    parser.add_argument("--version", action="version", version=f"codex-proxy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,check,config,init}")
     _serve_options(commands.add_parser("serve", help="run the proxy (the default command)"))
     check = commands.add_parser("check", help="validate the configuration without starting; exit 0 or 1")
@@ -57,10 +58,3 @@ def _serve_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--web", action="store_true", help="show decisions in mitmweb")
     serve.add_argument("--web-port", type=int, metavar="PORT", help="mitmweb's port (8083)")
     serve.add_argument("-v", "--verbose", action="store_true", help="log allowed requests as well")
-
-
-def _version() -> str:
-    try:
-        return metadata.version("codex-network-proxy")
-    except metadata.PackageNotFoundError:
-        return "(from a checkout)"

@@ -128,7 +128,9 @@ HOST_ROWS = {
     "an allow of one port allows no other": Row("allowed.test:22", "not_allowed", ("allowed.test:443",)),
     "a denied range covers a literal": Row("93.184.216.34:443", "denied", (PUBLIC,), ("93.184.216.0/24",)),
     "a denied range covers a resolved address": Row("allowed.test:443", "denied", denied=("93.184.216.0/24",)),
-    "a denied literal covers a resolved address": Row("listed.test:443", "denied", ("listed.test",), ("93.184.216.99",)),
+    "a denied literal covers a resolved address": Row(
+        "listed.test:443", "denied", ("listed.test",), ("93.184.216.99",)
+    ),
     "a public literal needs an entry": Row("8.8.8.8:53", "not_allowed"),
     "a public literal with an entry passes": Row("8.8.8.8:53", "allow", ("8.8.8.8",)),
     "a loopback literal is local": Row("127.0.0.1:80", "not_allowed_local"),
@@ -157,9 +159,7 @@ HOST_ROWS = {
     ),
     "a metadata literal with an entry of its own passes": Row("169.254.169.254:80", "allow", ("169.254.169.254",)),
     "a listed name that resolves privately is local": Row("private.test:80", "not_allowed_local", ("private.test",)),
-    "one private address among public ones blocks the name": Row(
-        "mixed.test:80", "not_allowed_local", ("mixed.test",)
-    ),
+    "one private address among public ones blocks the name": Row("mixed.test:80", "not_allowed_local", ("mixed.test",)),
     "a private IPv6 address alone blocks the name": Row("mixed6.test:80", "not_allowed_local", ("mixed6.test",)),
     "an address that embeds loopback blocks the name": Row(
         "translated.test:80", "not_allowed_local", ("translated.test",)
@@ -279,9 +279,7 @@ USE_ROWS = {
     ),
     "an inner request to a hooked host that matches": UseRow(SECURE_POST, "allow", MITM, "hooked.test", inspect=True),
     "an inner request to a hooked host that misses": UseRow(SECURE_GET, "mitm_hook_denied", MITM, "hooked.test"),
-    "limited mode clamps after a hook matched": UseRow(
-        SECURE_POST, "method_not_allowed", LIMITED_MITM, "hooked.test"
-    ),
+    "limited mode clamps after a hook matched": UseRow(SECURE_POST, "method_not_allowed", LIMITED_MITM, "hooked.test"),
     "an absolute https read in limited mode without interception": UseRow(
         SECURE_GET, "allow", LIMITED, protocol=HTTP, inspect=True
     ),
@@ -345,6 +343,7 @@ class FakeDecider:
         pytest.param(NetworkDecision.ask("why"), "listed.test:1", "why", id="an ask is a block"),
         pytest.param(NetworkDecision.ask(), "listed.test:1", "policy_denied", id="an ask without words"),
         pytest.param(RuntimeError("boom"), "listed.test:1", "policy_denied", id="a decider that raises denies"),
+        pytest.param(NetworkDecision(Decision.ASK, 7), "listed.test:1", "policy_denied", id="a reason that is no text"),  # type: ignore[arg-type]  # on purpose
         pytest.param(True, "listed.test:1", "policy_denied", id="an answer of another type denies"),
         pytest.param("never", "listed.test:1", "policy_denied", id="a decider that is late denies"),
     ],
