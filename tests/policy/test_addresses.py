@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codex_network_proxy.policy.addresses import (
@@ -179,6 +179,7 @@ def test_the_plain_form_of_an_address(address: str, plain: str) -> None:
     assert str(unmapped(ip_address(address))) == plain
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_what_the_standard_library_calls_local_is_never_public(address: IPv4Address | IPv6Address) -> None:
     judged = embedded_ipv4(address) or address
@@ -186,11 +187,13 @@ def test_what_the_standard_library_calls_local_is_never_public(address: IPv4Addr
         assert classify(address) is not C.PUBLIC
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_a_mapped_address_has_the_class_of_its_ipv4_address(address: IPv4Address) -> None:
     assert classify(IPv6Address((0xFFFF << 32) + int(address))) is classify(address)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4), st.sampled_from(["64:ff9b::", "::ffff:0:0:0", "64:ff9b:1::"]))
 def test_a_translated_address_is_never_public(address: IPv4Address, prefix: str) -> None:
     assert classify(IPv6Address(int(IPv6Address(prefix)) + int(address))) in (C.TRANSLATED, C.METADATA)
