@@ -17,6 +17,7 @@ HEAD_LIMIT = 64 * 1024
 """Bytes of a request head, with the empty line that ends it."""
 
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_OTHER_VERSION = re.compile(rf"{_NAME} [!-~]+ HTTP/(?!1\.[01]\Z)[0-9](\.[0-9])?")
 _REQUEST_LINE = re.compile(rf"({_NAME}) ([!-~\x80-\xff]+) (HTTP/1\.[01])")
 # No control character but the tab; so no bare CR or LF, no NUL, no folded line, no space before the colon.
 _FIELD_LINES = re.compile(rf"(?:{_NAME}:[\t -~\x80-\xff]*\r\n)*")
@@ -105,7 +106,7 @@ def parse_head(raw: bytes) -> RequestHead:
     first, _, rest = raw.decode("latin-1").partition("\r\n")
     line = _REQUEST_LINE.fullmatch(first)
     if line is None:
-        raise BadHead(400, _what_is_wrong(first))
+        raise BadHead(400, "unsupported HTTP version" if _OTHER_VERSION.fullmatch(first) else "malformed request line")
     block = rest[:-2]
     if not rest.endswith("\r\n") or not _FIELD_LINES.fullmatch(block):
         raise BadHead(400, "malformed header field")
@@ -123,11 +124,6 @@ def parse_head(raw: bytes) -> RequestHead:
     head = RequestHead(method, target, version, tuple(fields), len(raw), index)
     _check_framing(head)
     return head
-
-
-def _what_is_wrong(line: str) -> str:
-    _, _, version = line.rpartition(" ")
-    return "unsupported HTTP version" if re.fullmatch(r"HTTP/\d(\.\d)?", version) else "malformed request line"
 
 
 def _check_framing(head: RequestHead) -> None:
