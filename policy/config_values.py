@@ -35,11 +35,13 @@ def text_of(value: object) -> str:
 
 def pattern_of(value: object) -> DomainPattern:
     text = text_of(value)
+    if "@" in text:
+        # Before anything quotes a part of it: what stands before the @ may be a password.
+        raise Wrong("has user-info; write the host alone, such as `api.example.com`")
     try:
         return parse_pattern(text)
     except InvalidPattern as error:
-        # The pattern may be a URL with a password.
-        raise Wrong(str(error).replace(text, shown(text)[1:-1]) if text else str(error)) from None
+        raise Wrong(str(error)) from None
 
 
 def address_of(value: object, default_port: int) -> ParsedAddress:
@@ -85,10 +87,12 @@ def hook_host_of(value: object) -> Host:
         raise Wrong("host must not be empty; write the one host this hook is for")
     if "*" in text:
         raise Wrong("MITM hook hosts must be exact hosts and cannot contain wildcards; write one hook per host")
+    if "/" in text:
+        raise Wrong("host has a scheme or a path; write the host alone")
     try:
         return parse_host(text)
     except InvalidHost as error:
-        raise Wrong(f"{error}; write a host without scheme, port and path") from None
+        raise Wrong(f"{error}; write the host alone, without a port") from None
 
 
 def method_of(text: str) -> str:

@@ -122,10 +122,12 @@ def _lineage(profiles: Table, name: str) -> list[str]:
 def _parent(profiles: Table, child: str) -> str | None:
     path: Path = ("permissions", child, "extends")
     parent = _table(profiles[child], path[:-1]).get("extends")
-    if parent is None or parent in BUILT_IN_PARENTS:
+    if parent is None:
         return None
     if not isinstance(parent, str):
         raise Misconfigured(path, "must be a string; write the name of a profile in quotes", parent)
+    if parent in BUILT_IN_PARENTS:
+        return None
     if parent in profiles:
         return parent
     if parent.startswith(":"):

@@ -89,7 +89,7 @@ class _Scanner:
             path = (*path, key)
             self._lines.setdefault(path, line)
         self._expect("=")
-        self._skip(_SPACE)
+        self._take(_SPACE)
         self._value(path)
 
     def _value(self, path: Path) -> None:
@@ -118,9 +118,9 @@ class _Scanner:
     def _key(self) -> list[str]:
         parts = []
         while True:
-            self._skip(_SPACE)
+            self._take(_SPACE)
             parts.append(_unquoted(self._take(_KEY_PART)))
-            self._skip(_SPACE)
+            self._take(_SPACE)
             if not self._accept("."):
                 return parts
 
@@ -129,12 +129,8 @@ class _Scanner:
 
     def _next_token(self) -> str:
         """Skips blanks, line ends and comments; the character that follows, empty at the end."""
-        self._skip(_TRIVIA)
+        self._take(_TRIVIA)
         return self._text[self._at : self._at + 1]
-
-    def _skip(self, blank: re.Pattern[str]) -> None:
-        if found := blank.match(self._text, self._at):
-            self._at = found.end()
 
     def _accept(self, token: str) -> bool:
         found = self._text.startswith(token, self._at)
