@@ -29,7 +29,7 @@ class Fleet:
             proxy = ProxyProcess(home, self._filled(policy), fast_path=fast_path, world=World(home / "world", names))
             self._running[key] = self._stack.enter_context(proxy)
         proxy = self._running[key]
-        assert proxy.child.poll() is None, f"the proxy died:\n{proxy.output[-4000:]}"
+        assert proxy.child.poll() is None, f"the proxy ended with {proxy.child.returncode}:\n{proxy.output[-4000:]}"
         return proxy
 
     def _filled(self, policy: Policy) -> Policy:

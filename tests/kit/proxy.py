@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from .lines import Lines
 from .policies import Policy
 from .process import PATIENCE, REPO, Process, clean_environment, python
 from .world import World
@@ -41,6 +42,8 @@ class ProxyProcess(Process):
         self.config.write_text(policy if isinstance(policy, str) else policy.toml())
         self.world = world or World(home / "world")
         self.audit_log = audit or home / "audit.jsonl"
+        self._audit = Lines(self.audit_log)
+        self._events: list[Event] = []
         self.ready_file = home / "ready.json"
         self.http = self.socks = self.web = ""
         pins = [] if isinstance(policy, str) else policy.pin_arguments
@@ -67,18 +70,13 @@ class ProxyProcess(Process):
         self.web = ready.get("web") or ""
         assert any(one.event == "start" for one in self.world.happenings()), "the test's world is not in place"
 
-    def audit_lines(self) -> list[str]:
-        if not self.audit_log.exists():
-            return []
-        complete = self.audit_log.read_text().rpartition("\n")[0]
-        return complete.split("\n") if complete else []
-
     def audit_events(self, count: int = 0, where: Callable[[Event], bool] = lambda event: True) -> list[Event]:
         """Waits until `count` events of that kind are written, and returns them all."""
         found: list[Event] = []
 
         def enough() -> bool:
-            found[:] = [event for event in map(json.loads, self.audit_lines()) if where(event)]
+            self._events.extend(self._audit.more())
+            found[:] = [event for event in self._events if where(event)]
             return len(found) >= count
 
         self.until(enough, f"{count} audit events")
@@ -104,6 +102,7 @@ class MitmdumpProcess(ProxyProcess):
         names = {name: [[address]] for name, address in policy.pins}
         super().__init__(home, policy, world=world or World(home / "world", names))
         self.audit_log = home / "log" / "network-proxy.jsonl"
+        self._audit = Lines(self.audit_log)
         engine = f"from mitmproxy.tools.main import {program}; {program}()"
         options = ["--set", f"confdir={home / 'engine'}", *arguments]
         self.command = [str(part) for part in python("-c", engine, "-s", script, *options)]

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.kit.lines import Lines
+
 Answer = Sequence[str] | str
 HERE = Path(__file__).parent
 
@@ -27,6 +29,8 @@ class World:
     def __init__(self, folder: Path, names: Mapping[str, Sequence[Answer]] | None = None) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._log = Lines(folder / "log.jsonl")
+        self._happenings: list[Happening] = []
         self.set_names(names or {})
 
     def set_names(self, names: Mapping[str, Sequence[Answer]]) -> None:
@@ -40,9 +44,8 @@ class World:
         return {"PYTHONPATH": str(HERE), "KIT_WORLD": str(self.folder)}
 
     def happenings(self) -> list[Happening]:
-        log = self.folder / "log.jsonl"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [Happening(**json.loads(line)) for line in lines]
+        self._happenings += [Happening(**value) for value in self._log.more()]
+        return self._happenings
 
     def lookups(self) -> list[str]:
         return [one.host for one in self.happenings() if one.event == "lookup"]

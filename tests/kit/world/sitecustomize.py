@@ -7,6 +7,7 @@ Look-ups, dials and binds of the process are appended to `log.jsonl`. Dials to o
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import os
@@ -51,19 +52,45 @@ class World:
         name = host.decode() if isinstance(host, bytes) else host
         if name is None or literal(str(name).partition("%")[0]) or name == "localhost" or flags & socket.AI_PASSIVE:
             return self.real(host, port, family, type, proto, flags)
-        addresses = [address for address in self.answer(str(name)) if family in (0, kind(address))]
+        # A final dot only says that the name is absolute.
+        addresses = [address for address in self.answer(str(name).rstrip(".")) if family in (0, kind(address))]
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no such name in the test's world")
         return [row for address in addresses for row in self.real(address, port, family, type, proto, flags)]
 
     def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in ("socket.connect", "socket.bind") or not isinstance(arguments[1], tuple):
-            return
-        host, port = arguments[1][:2]
-        self.note(event=event.removeprefix("socket."), host=str(host), port=port)
-        address = literal(str(host).partition("%")[0])
-        if event == "socket.connect" and (address is None or not mapped(address).is_loopback):
-            raise OSError(101, "the test's world ends at loopback")
+        if event == "socket.bind" and isinstance(arguments[1], tuple):
+            self.note(event="bind", host=str(arguments[1][0]), port=arguments[1][1])
+        if event == "socket.connect" and self.is_far(arguments[1]):
+            raise OSError(errno.ENETUNREACH, "a dial that went around the test's world")
+
+    def dialled(self, address: object) -> bool:
+        """Notes the dial; whether it stays on this machine."""
+        if isinstance(address, tuple):
+            self.note(event="connect", host=str(address[0]), port=address[1])
+        return not self.is_far(address)
+
+    def is_far(self, address: object) -> bool:
+        if not isinstance(address, tuple):
+            return False
+        found = literal(str(address[0]).partition("%")[0])
+        return found is None or not mapped(found).is_loopback
+
+
+def fence(world: World) -> None:
+    """Dials beyond loopback fail as they do on a machine without a network."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def fenced_connect(sock: socket.socket, address: Any) -> None:
+        if not world.dialled(address):
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+        connect(sock, address)
+
+    def fenced_connect_ex(sock: socket.socket, address: Any) -> int:
+        return connect_ex(sock, address) if world.dialled(address) else errno.ENETUNREACH
+
+    setattr(socket.socket, "connect", fenced_connect)  # noqa: B010 - mypy refuses to assign a method
+    setattr(socket.socket, "connect_ex", fenced_connect_ex)  # noqa: B010
 
 
 def kind(address: str) -> int:
@@ -77,4 +104,5 @@ def mapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.
 if FOLDER is not None:
     world = World(FOLDER)
     socket.getaddrinfo = world.getaddrinfo
+    fence(world)
     sys.addaudithook(world.watch)
