@@ -149,7 +149,7 @@ async def ask_decider(world: World, request: NetworkPolicyRequest) -> Ruling:
     except Exception:
         # Whatever went wrong in the embedding app, its silence must not open the network.
         answer = NetworkDecision.deny()
-    if not isinstance(answer, NetworkDecision) or not isinstance(answer.reason, str):
+    if not isinstance(getattr(answer, "reason", None), str) or type(answer) is not NetworkDecision:
         answer = NetworkDecision.deny()
     if answer.decision is Decision.ALLOW:
         return Ruling(
