@@ -242,7 +242,9 @@ def environment(client: Client, place: Place, *, trusting: bool) -> dict[str, st
     """Nothing of this machine's proxies and authorities."""
     proxy = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), place.proxy)
     trust = {name: filled(value, place) for name, value in client.trust.items()} if trusting else {}
-    return clean_environment(place.folder, **proxy, **trust)
+    # Compiling its library once is enough.
+    cache = {"GOCACHE": str(place.authority.parent.parent / "go")} if client.prepare == "go" else {}
+    return clean_environment(place.folder, **proxy, **trust, **cache)
 
 
 def run(client: Client, place: Place, *, trusting: bool) -> subprocess.CompletedProcess[str]:
