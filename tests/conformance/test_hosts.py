@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import ip_address
+
+import pytest
 
 from tests.kit.doors import FAILED, PASSED, REFUSED, Door, Outcome
 from tests.kit.fleet import Fleet
@@ -19,7 +23,9 @@ PROTOCOLS = {"plain": "http", "connect": "https_connect"}
 
 
 @through((*NAMES, *PRECEDENCE, *ADDRESSES, *PORTS, *RESOLUTION))
-def test_host(row: HostRow, door: Door, fleet: Fleet, origin: HttpOrigin, fast_path: bool) -> None:
+def test_host(
+    row: HostRow, door: Door, fleet: Fleet, origin: HttpOrigin, fast_path: bool, records: list[Record]
+) -> None:
     proxy = fleet.get(row.policy, fast_path)
     port = str(origin.port).encode() if row.port is None else row.port
     before, connections = Trace(proxy), origin.recorder.mark()
@@ -34,7 +40,7 @@ def test_host(row: HostRow, door: Door, fleet: Fleet, origin: HttpOrigin, fast_p
         return
     assert not arrived
     if outcome.word not in (FAILED, REFUSED):
-        check_audit(proxy, outcome, door)
+        records.append(Record(proxy, outcome, door))
 
 
 def check_world(before: Trace, row: HostRow, outcome: Outcome) -> None:
@@ -62,11 +68,27 @@ class Trace:
         return self.proxy.world.dials()[self._dials :]
 
 
-def check_audit(proxy: ProxyProcess, outcome: Outcome, door: Door) -> None:
-    """The block is on record once, under the id that the client was given."""
-    (event,) = proxy.events_of(outcome.answer.get("x-proxy-request-id") or "")
-    assert event["event.name"] == "codex.network_proxy.policy_decision"
-    assert (event["network.policy.decision"], event["network.policy.reason"]) == ("deny", outcome.word)
-    assert (event["network.policy.scope"], event["network.policy.source"]) == ("domain", "baseline_policy")
-    assert event["network.transport.protocol"] == PROTOCOLS[door.name]
-    assert event["network.policy.override"] is False
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A block that must be on record once, under the id that the client was given."""
+
+    proxy: ProxyProcess
+    outcome: Outcome
+    door: Door
+
+    def check(self) -> None:
+        (event,) = self.proxy.events_of(self.outcome.answer.get("x-proxy-request-id") or "")
+        assert event["event.name"] == "codex.network_proxy.policy_decision"
+        assert (event["network.policy.decision"], event["network.policy.reason"]) == ("deny", self.outcome.word)
+        assert (event["network.policy.scope"], event["network.policy.source"]) == ("domain", "baseline_policy")
+        assert event["network.transport.protocol"] == PROTOCOLS[self.door.name]
+        assert event["network.policy.override"] is False
+
+
+@pytest.fixture(scope="module")
+def records(fleet: Fleet) -> Iterator[list[Record]]:
+    """Checked together at the end, as the log is written in the background."""
+    collected: list[Record] = []
+    yield collected
+    for record in collected:
+        record.check()

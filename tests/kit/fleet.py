@@ -39,4 +39,6 @@ class Fleet:
         return replace(policy, allowed=fill(policy.allowed), denied=fill(policy.denied))
 
     def close(self) -> None:
+        for proxy in self._running.values():
+            proxy.child.terminate()  # All at once; then each is waited for.
         self._stack.close()
