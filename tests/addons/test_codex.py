@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "codex_network_proxy"
@@ -118,3 +121,46 @@ def test_the_real_script_builds_the_real_chain(tmp_path: Path) -> None:
     assert found["addons"] not in ([None], [[]]), log
     assert found["package"] == str(ROOT / PACKAGE / "__init__.py")
     assert found["pysocks"]
+
+
+def needed_by(*names: str) -> set[str]:
+    """The distributions that installing these brings, by what is installed here."""
+    waiting, found = list(names), set[str]()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        found.add(name)
+        required = [Requirement(text) for text in metadata.requires(name) or ()]
+        waiting += [need.name for need in required if need.marker is None or need.marker.evaluate({"extra": ""})]
+    return found
+
+
+# Puts the modules of every other package out of reach, as on a machine where they were never installed.
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+import logging
+logging.basicConfig()
+from mitmproxy.addons.script import load_script
+module = load_script(sys.argv[1])
+print(len(module.addons) if module else 0)
+"""
+
+
+def test_mitmproxy_pydantic_and_tomli_are_enough_for_the_real_script(tmp_path: Path) -> None:
+    needed = needed_by("mitmproxy", "pydantic", "tomli")
+    hidden = {
+        module
+        for module, distributions in metadata.packages_distributions().items()
+        if not needed & {canonicalize_name(name) for name in distributions}
+    }
+    assert {"idna", "requests", "httpx"} <= hidden
+    code = WITHOUT.format(hidden=hidden - set(sys.stdlib_module_names))
+    command = [sys.executable, "-P", "-c", code, ROOT / "addons" / "codex.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 0, done.stderr
