@@ -111,6 +111,7 @@ class Poller:
         self._watchers: dict[int, Watcher] = {}
         self._masks: dict[int, int] = {}
         self._stale: set[int] = set()
+        self._closed = False
         self._poll = self._backend.poll
         loop.add_reader(self._backend.fileno(), self._dispatch)
 
@@ -146,7 +147,8 @@ class Poller:
 
     def close(self) -> None:
         """Ends every watch. The sockets stay open. Harmless when called again."""
-        if self._backend.fileno() >= 0:
+        if not self._closed:
+            self._closed = True
             self._loop.remove_reader(self._backend.fileno())
             self._backend.close()
         self._watchers.clear()

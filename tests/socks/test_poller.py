@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 
@@ -106,22 +107,18 @@ def test_a_descriptor_used_again_does_not_hear_its_predecessors_events() -> None
         heir = Recording()
         heirs: list[socket.socket] = []
 
-        def replace_the_other(events: int) -> None:
-            """Closes the other socket, whose event is in the same batch, and puts a new one on its descriptor."""
+        def replace(other: socket.socket) -> None:
+            """Closes the socket whose event is in the same batch, and puts a new one on its descriptor."""
             if heirs:
                 return
-            mine, other = (first[0], second[0]) if told_first() is one else (second[0], first[0])
-            assert mine.fileno() >= 0
             number = other.fileno()
             poller.close_socket(other)
-            heirs.append(fresh.dup())
-            assert heirs[0].fileno() == number
+            os.dup2(fresh.fileno(), number)
+            heirs.append(socket.socket(fileno=number))
             poller.watch(number, heir, WRITE)
 
-        def told_first() -> Recording:
-            return one if one.told else two
-
-        one, two = Recording(replace_the_other), Recording(replace_the_other)
+        one = Recording(lambda events: replace(second[0]))
+        two = Recording(lambda events: replace(first[0]))
         poller.watch(first[0].fileno(), one, READ)
         poller.watch(second[0].fileno(), two, READ)
         first[1].send(b"x")

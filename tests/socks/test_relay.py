@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from codex_network_proxy.socks.poller import READ_SIZE, Poller
+from codex_network_proxy.socks.poller import HANGUP, READ, READ_SIZE, WRITE, Poller
 from codex_network_proxy.socks.relay import Relay
 
 from .sockets import fill, new_poller, receive, receive_all, reset, run, send, settled, tcp_pair, until
@@ -107,6 +107,61 @@ async def test_a_client_that_ended_before_the_start_ends_the_way_up() -> None:
         assert await receive_all(tunnel.origin) == b"all"
         await send(tunnel.origin, b"ok")
         assert await receive(tunnel.client) == b"ok"
+
+
+@scenario
+async def test_what_the_client_sent_ahead_may_be_more_than_the_origin_takes_at_once() -> None:
+    early = bytes(range(256)) * 2048
+    async with Tunnel(buffer=4096) as tunnel:
+        tunnel.relay.start(b"", early, client_ended=True)
+        assert tunnel.relay._upstream.held
+        assert await receive_all(tunnel.origin) == early
+        assert not tunnel.closed
+        tunnel.origin.close()
+        assert await receive_all(tunnel.client) == b""
+        await until(lambda: tunnel.relay.closed)
+
+
+@scenario
+async def test_an_origin_that_ends_while_bytes_are_held_for_it_still_gets_them() -> None:
+    early = bytes(range(256)) * 2048
+    async with Tunnel(buffer=4096) as tunnel:
+        tunnel.relay.start(b"", early, client_ended=True)
+        tunnel.origin.shutdown(socket.SHUT_WR)
+        assert await receive_all(tunnel.client) == b""
+        assert not tunnel.closed
+        assert await receive_all(tunnel.origin) == early
+        await until(lambda: tunnel.relay.closed)
+
+
+@scenario
+async def test_an_origin_that_resets_while_bytes_are_held_for_it_ends_the_tunnel() -> None:
+    async with Tunnel(buffer=4096) as tunnel:
+        tunnel.relay.start(b"", bytes(1 << 19), client_ended=True)
+        assert tunnel.relay._upstream.held
+        reset(tunnel.origin)
+        await until(lambda: tunnel.relay.closed)
+
+
+@scenario
+async def test_spurious_events_do_nothing() -> None:
+    async with Tunnel(buffer=4096) as tunnel:
+        tunnel.relay.start(b"", bytes(1 << 19))
+        for side in (tunnel.relay._client, tunnel.relay._upstream):
+            side.ready(WRITE)
+        tunnel.relay._client.ready(HANGUP)
+        tunnel.relay._upstream.ready(READ)
+        assert not tunnel.closed
+
+
+@scenario
+async def test_an_error_inside_ends_the_tunnel_once() -> None:
+    async with Tunnel() as tunnel:
+        tunnel.relay.start(b"")
+        client, upstream = tunnel.relay._client, tunnel.relay._upstream
+        client.crashed(ValueError("made up"))
+        upstream.crashed(ValueError("made up"))
+        assert tunnel.closed == [tunnel.relay]
 
 
 @scenario
