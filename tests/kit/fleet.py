@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,15 @@ from .world import World
 
 
 class Fleet:
-    """Running proxies by configuration and path. `{port}` in a pattern stands for the shared origin's port."""
+    """Running proxies by configuration and path. `{port}` in a pattern stands for the shared origin's port.
 
-    def __init__(self, folder: Path, origin: HttpOrigin) -> None:
+    `environment` holds what every proxy of the fleet finds in its environment, beside the little there is.
+    """
+
+    def __init__(self, folder: Path, origin: HttpOrigin, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.origin = origin
+        self.environment = environment
         self._running: dict[tuple[Policy, bool], ProxyProcess] = {}
         self._stack = ExitStack()
 
@@ -26,7 +31,13 @@ class Fleet:
         if key not in self._running:
             home = self.folder / f"proxy-{len(self._running)}"
             names = {name: list(answers) for name, answers in policy.names}
-            proxy = ProxyProcess(home, self._filled(policy), fast_path=fast_path, world=World(home / "world", names))
+            proxy = ProxyProcess(
+                home,
+                self._filled(policy),
+                fast_path=fast_path,
+                world=World(home / "world", names),
+                environment=self.environment,
+            )
             self._running[key] = self._stack.enter_context(proxy)
         proxy = self._running[key]
         assert proxy.child.poll() is None, f"the proxy ended with {proxy.child.returncode}:\n{proxy.output[-4000:]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ class ProxyProcess(Process):
     """`codex-proxy serve` with a configuration of its own, listening on free ports. Entered, it is ready.
 
     `http`, `socks` and `web` are addresses as bound. `world` records look-ups, dials and binds of the process.
+    `ca` is what clients must trust, and `ca_bundle` the same with every other root; both only with interception.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class ProxyProcess(Process):
         arguments: Sequence[str | Path] = (),
         world: World | None = None,
         audit: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
+        self._more = dict(environment or {})
         home.mkdir(parents=True, exist_ok=True)
         self.config = home / "config.toml"
         self.config.write_text(policy if isinstance(policy, str) else policy.toml())
@@ -46,13 +49,14 @@ class ProxyProcess(Process):
         self._events: list[Event] = []
         self.ready_file = home / "ready.json"
         self.http = self.socks = self.web = ""
+        self.ca = Path()
         pins = [] if isinstance(policy, str) else policy.pin_arguments
         options: list[str | Path] = [*pins, *([] if fast_path else ["--no-fast-path"]), *arguments]
         files = ["--config", self.config, "--audit-log", self.audit_log, "--ready-file", self.ready_file]
         super().__init__(serve_command(*map(str, files), *options), self._environment(), home)
 
     def _environment(self) -> dict[str, str]:
-        return clean_environment(self.home, CODEX_HOME=str(self.home), **self.world.environment)
+        return clean_environment(self.home, **{"CODEX_HOME": str(self.home)} | self.world.environment | self._more)
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -68,7 +72,12 @@ class ProxyProcess(Process):
         ready = json.loads(self.ready_file.read_text())
         self.http, self.socks = ready["http"], ready.get("socks") or ""
         self.web = ready.get("web") or ""
+        self.ca = Path(ready.get("ca") or "")
         assert any(one.event == "start" for one in self.world.happenings()), "the test's world is not in place"
+
+    @property
+    def ca_bundle(self) -> Path:
+        return self.ca.with_name("ca-bundle.pem")
 
     def audit_events(self, count: int = 0, where: Callable[[Event], bool] = lambda event: True) -> list[Event]:
         """Waits until `count` events of that kind are written, and returns them all."""
@@ -98,9 +107,10 @@ class MitmdumpProcess(ProxyProcess):
         script: Path = REPO / "addons" / "codex.py",
         arguments: Sequence[str | Path] = (),
         world: World | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         names = {name: [[address]] for name, address in policy.pins}
-        super().__init__(home, policy, world=world or World(home / "world", names))
+        super().__init__(home, policy, world=world or World(home / "world", names), environment=environment)
         self.audit_log = home / "log" / "network-proxy.jsonl"
         self._audit = Lines(self.audit_log)
         engine = f"from mitmproxy.tools.main import {program}; {program}()"
@@ -112,3 +122,4 @@ class MitmdumpProcess(ProxyProcess):
         found = re.search(r"HTTP proxy listening on (?:http://)?(\S+:\d+)", self.output)
         assert found, self.output
         self.http = found[1]
+        self.ca = self.home / "proxy" / "ca.pem"

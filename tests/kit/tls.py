@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -16,6 +17,13 @@ DAY = timedelta(days=1)
 
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -36,10 +44,12 @@ class TestAuthority:
         self._certificate = self._sign(_name("Test origins"), self._key.public_key(), authority=True)
         self.bundle.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server_context(self, *names: str, alpn: tuple[str, ...] = ("http/1.1",)) -> ssl.SSLContext:
-        """For an origin that is known by `names`; remembers the SNI of each client."""
+    def server_context(
+        self, *names: str, alpn: tuple[str, ...] = ("http/1.1",), expired: bool = False
+    ) -> ssl.SSLContext:
+        """For an origin that is known by `names`, which may be addresses; remembers the SNI of each client."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(_name(names[0]), key.public_key(), names)
+        certificate = self._sign(_name(names[0]), key.public_key(), names, expired=expired)
         chain = self.folder / f"{names[0]}.pem"
         chain.write_bytes(_pem(key) + certificate.public_bytes(serialization.Encoding.PEM))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,9 +64,14 @@ class TestAuthority:
         return context
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, names: tuple[str, ...] = (), authority: bool = False
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        names: tuple[str, ...] = (),
+        authority: bool = False,
+        expired: bool = False,
     ) -> x509.Certificate:
-        now = datetime.now(UTC)
+        now = datetime.now(UTC) - (60 * DAY if expired else 0 * DAY)
         public = self._key.public_key()
         builder = (
             x509.CertificateBuilder(_name("Test origins"), subject, key, x509.random_serial_number())
@@ -69,7 +84,7 @@ class TestAuthority:
         )
         if names:
             builder = builder.add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+                x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
             ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
