@@ -161,6 +161,6 @@ def test_mitmproxy_pydantic_and_tomli_are_enough_for_the_real_script(tmp_path: P
     }
     assert {"idna", "requests", "httpx"} <= hidden
     code = WITHOUT.format(hidden=hidden - set(sys.stdlib_module_names))
-    command = [sys.executable, "-P", "-c", code, ROOT / "addons" / "codex.py"]
+    command = [sys.executable, "-P", "-c", code, str(ROOT / "addons" / "codex.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert int(done.stdout) > 0, done.stderr
