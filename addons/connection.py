@@ -16,6 +16,7 @@ from mitmproxy.proxy.server import ConnectionIO
 from codex_network_proxy.policy.decision import Allowed, IPAddress
 from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 
+from .engine_events import DirectEvents
 from .sessions import Session, close_session, open_session, session_of
 
 REFUSED = "blocked by network policy"
@@ -23,7 +24,7 @@ SETTINGS_ADDON = "codex-settings"
 """Holds the authority. Without it, as after a script was unloaded, sessions have none and grant nothing."""
 
 
-class PolicedConnection(mode_servers.ProxyConnectionHandler):
+class PolicedConnection(DirectEvents):
     """Serves one client. Every server connection needs a grant of this client's session (design: the last word)."""
 
     def __init__(
@@ -34,7 +35,7 @@ class PolicedConnection(mode_servers.ProxyConnectionHandler):
         opts: options.Options,
         mode: mode_specs.ProxyMode,
     ) -> None:
-        super().__init__(master, reader, writer, opts, mode)  # type: ignore[no-untyped-call]  # the engine's own
+        super().__init__(master, reader, writer, opts, mode)
         self.tunnel: Allowed | None = None
 
     def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:

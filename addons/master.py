@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from mitmproxy import master, options
+from mitmproxy import http, master, options
 from mitmproxy.addons import core, proxyserver
 from mitmproxy.addons.next_layer import NextLayer
 
 from .bundle import build
+from .hook_dispatch import CachedAddons
 from .runtime import Runtime
 from .upstream_tls import UpstreamTls
 
@@ -20,12 +22,18 @@ KEY_LOG_VARIABLES = ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")
 """Inherited, they would make the engine write session keys to a file."""
 
 
+def _skip_type_checks(_: object) -> None:
+    """In place of the engine's check of its own types, which it repeats for every message."""
+
+
 class EngineMaster(master.Master):
     """An engine without console, scripts, replays or rewriting: only what serves requests."""
 
     def __init__(self, opts: options.Options, chain: Sequence[object]) -> None:
         super().__init__(opts)
-        self.addons.add(core.Core(), proxyserver.Proxyserver(), NextLayer(), UpstreamTls())
+        self.addons: CachedAddons = CachedAddons(self)
+        own = (core.Core(), proxyserver.Proxyserver(), NextLayer(), UpstreamTls())
+        self.addons.add(*own)  # type: ignore[no-untyped-call]  # the engine's own
         insert_chain(self, chain)
 
 
@@ -72,6 +80,7 @@ async def start_engine(runtime: Runtime, web_port: int | None) -> RunningEngine:
     """Starts engine and doors in the running loop. Raises `OSError` when an address cannot be had."""
     for name in KEY_LOG_VARIABLES:
         os.environ.pop(name, None)
+    http.MessageData.__post_init__ = _skip_type_checks  # type: ignore[method-assign]
     opts = options.Options()
     chain = build(runtime)
     engine = EngineMaster(opts, chain) if web_port is None else _web_master(opts, chain, web_port)
@@ -83,6 +92,9 @@ async def start_engine(runtime: Runtime, web_port: int | None) -> RunningEngine:
         started.cancel()
         await task
         raise runtime.failure or OSError("the engine did not start")
+    # What is loaded now lives as long as the process: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     return RunningEngine(engine, runtime, task)
 
 

@@ -90,11 +90,9 @@ class Runtime:
         return self.home / "proxy" / "engine"
 
     def warn(self) -> None:
-        """Logs what is doubtful in the configuration, and how listeners were clamped."""
+        """Logs what is doubtful in the configuration."""
         for warning in self.loaded.warnings:
             logger.warning("%s", warning)
-        if self.settings.http_bind.warning:
-            logger.warning("%s", self.settings.http_bind.warning)
 
     def open_door(self, engine: Engine, observer: TunnelObserver | None = None) -> None:
         """Binds the HTTP listener and remembers the address as bound. Raises `OSError` when it cannot be had."""
