@@ -24,7 +24,7 @@ from .private_files import (
     read_vetted,
 )
 
-COMMON_NAME = "network_proxy MITM CA"
+NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "network_proxy MITM CA")])
 VALID_FOR = timedelta(days=3652)
 CLOCKS_MAY_BE_OFF_BY = timedelta(days=1)
 WARN_BEFORE_EXPIRY = timedelta(days=30)
@@ -118,12 +118,11 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
     """RFC 5280 section 4.2 as the strict verifiers read it: key identifiers present, constraints critical."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, COMMON_NAME)])
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
     start = now - CLOCKS_MAY_BE_OFF_BY
     return (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), start, start + VALID_FOR)
+        x509.CertificateBuilder(NAME, NAME, key.public_key(), x509.random_serial_number(), start, start + VALID_FOR)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_ca_key_usage(), critical=True)
         .add_extension(identifier, critical=False)

@@ -17,7 +17,7 @@ import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from .ca_files import CertificateAuthority
+from .ca_files import NAME, CertificateAuthority
 from .private_files import FileRefused, replace_whole
 
 PLATFORM_FILES = (
@@ -101,9 +101,9 @@ def _write(path: Path, certificates: Iterable[bytes]) -> Path:
 
 
 def _is_ours(certificate: x509.Certificate, authority: CertificateAuthority | None, inherited: bool) -> bool:
-    if authority is None:
-        return False
-    return certificate == authority.certificate or (inherited and certificate.subject == authority.certificate.subject)
+    if inherited and certificate.subject == NAME:
+        return True
+    return authority is not None and certificate == authority.certificate
 
 
 def _files(sources: TrustSources) -> list[Path]:
