@@ -124,10 +124,11 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
         """Waits only when a peer is really behind."""
         for io in self.transports.values():
             writer = io.writer
-            if isinstance(writer, asyncio.StreamWriter):
-                if writer.transport.get_write_buffer_size() > WRITE_LIMIT:
-                    await super().drain_writers()  # type: ignore[no-untyped-call]  # the engine's own
-                    return
+            if not isinstance(writer, asyncio.StreamWriter):
+                continue
+            if writer.transport.get_write_buffer_size() > WRITE_LIMIT:
+                await super().drain_writers()  # type: ignore[no-untyped-call]  # the engine's own
+                return
 
     def _cut(self) -> None:
         for io in list(self.transports.values()):
