@@ -52,7 +52,7 @@ class Client:
     def ended(self) -> bool:
         return self.stream.ended()
 
-    def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+    def start_tls(self, context: ssl.SSLContext, name: str | None) -> None:
         assert not self.stream.buffer, self.stream.buffer
         self.sock = context.wrap_socket(self.sock, server_hostname=name)
         self.stream = Stream(self.sock)
