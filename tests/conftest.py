@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit.fleet import Fleet
-from tests.kit.origins import HttpOrigin
+from tests.kit.hooks import CANARY, ORIGIN_NAMES, SECRET_VARIABLE
+from tests.kit.origins import HttpOrigin, echo
 from tests.kit.tls import TestAuthority
 from tests.kit.websocket import websocket_echo
 
@@ -35,3 +36,22 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, origin: HttpOrigin) -> Itera
 def fast_path(request: pytest.FixtureRequest) -> bool:
     """Both ways through the proxy must decide alike."""
     return bool(request.param)
+
+
+@pytest.fixture(scope="session")
+def tls_origin(authority: TestAuthority) -> Iterator[HttpOrigin]:
+    """The HTTPS origin behind every name whose requests are read."""
+    routes = {"ws": websocket_echo, "repos": echo, "a": echo, "b": echo, "graphql": echo}
+    with HttpOrigin("tls", routes, tls=authority.server_context(*ORIGIN_NAMES)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def inspected(
+    tmp_path_factory: pytest.TempPathFactory, tls_origin: HttpOrigin, authority: TestAuthority
+) -> Iterator[Fleet]:
+    """Proxies that trust the tests' HTTPS origins and know one secret."""
+    environment = {"SSL_CERT_FILE": str(authority.bundle), SECRET_VARIABLE: CANARY}
+    running = Fleet(tmp_path_factory.mktemp("inspected"), tls_origin, environment)
+    yield running
+    running.close()
