@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-
-import idna
+from typing import Any
 
 from .decision import IPAddress
 from .errors import InvalidHost
@@ -228,6 +227,7 @@ def _check_punycode(encoded: str) -> None:
 def _check_u_label(label: str) -> None:
     """The validity criteria of UTS 46 section 4.1 that the mapping leaves open."""
     # `idna.alabel` is not used: it asks for IDNA 2008, which refuses emoji and other names that exist and resolve.
+    idna = _idna()
     try:
         idna.check_initial_combiner(label)
         idna.check_bidi(label)
@@ -239,8 +239,18 @@ def _check_u_label(label: str) -> None:
 
 
 def _map(text: str) -> str:
+    idna = _idna()
     # Without the STD3 rules, which refuse the underscore; `_FORBIDDEN` takes their place.
     try:
-        return idna.uts46_remap(text, std3_rules=False)
+        return str(idna.uts46_remap(text, std3_rules=False))
     except idna.IDNAError:
         raise InvalidHost("host has a character that IDNA does not allow") from None
+
+
+def _idna() -> Any:
+    """Loaded when a name needs it: the engine alone does not bring it, and most names are ASCII."""
+    try:
+        import idna
+    except ImportError:
+        raise InvalidHost("host is an international name, for which the package idna must be installed") from None
+    return idna

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from ipaddress import ip_address
 
 import pytest
@@ -243,3 +244,10 @@ def test_a_host_knows_whether_it_is_a_literal() -> None:
 def test_the_caches_are_bounded() -> None:
     assert parse_host.cache_info().maxsize == 4096
     assert parse_endpoint.cache_info().maxsize == 4096
+
+
+def test_without_the_idna_package_an_international_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "idna", None)
+    with pytest.raises(InvalidHost, match="the package idna must be installed"):
+        parse_host("nicht-installiert-bücher.test")
+    assert parse_host("without-idna.test").text == "without-idna.test"
