@@ -28,6 +28,9 @@ _LENGTHS = frozenset({"content-length", "transfer-encoding"})
 
 _REMEMBERED_LENGTH = 1024
 
+CONNECT_PORT = 80
+"""Where a CONNECT without a port goes, as with the reference (spec B4.2)."""
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)")
@@ -171,14 +174,14 @@ _remembered_connect = lru_cache(maxsize=512)(_read_connect)
 
 
 def connect_target(head: RequestHead) -> Endpoint:
-    """The host and port that a CONNECT names. Raises `BadHead`."""
+    """The host and port that a CONNECT names; without a port, 80. Raises `BadHead`."""
     if head.has_body:
         # What follows would be the body to one reader and the tunnel to another.
         raise BadHead(400, "CONNECT must not have a body")
     target = head.target
-    if any(char in target for char in "/?#@*") or not re.search(r":[0-9]+\Z", target):
+    if any(char in target for char in "/?#@*"):
         raise BadHead(400, "missing authority")
-    endpoint = _endpoint(target, None, "invalid host")
+    endpoint = _endpoint(target, CONNECT_PORT, "invalid host")
     _check_host_header(head, endpoint, None)
     return endpoint
 

@@ -201,6 +201,7 @@ def _connect(target: bytes, *fields: bytes, version: bytes = b"HTTP/1.1") -> byt
     [
         pytest.param(_connect(b"Example.COM.:443", b"Host: example.com:443"), "example.com:443", id="canonical"),
         pytest.param(_connect(b"example.com:443"), "example.com:443", id="without Host"),
+        pytest.param(_connect(b"example.com"), "example.com:80", id="without a port"),
         pytest.param(_connect(b"example.com:8443", b"Host: example.com"), "example.com:8443", id="a Host without port"),
         pytest.param(_connect(b"h:1", version=b"HTTP/1.0"), "h:1", id="HTTP/1.0"),
         pytest.param(_connect(b"[::1]:443", b"Host: [0:0::1]:443"), "[::1]:443", id="IPv6 in two spellings"),
@@ -221,10 +222,9 @@ AUTHORITY = "missing authority"
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        pytest.param(_connect(b"example.com"), AUTHORITY, id="no port"),
-        pytest.param(_connect(b"example.com:"), AUTHORITY, id="an empty port"),
-        pytest.param(_connect(b"example.com:https"), AUTHORITY, id="a port by name"),
-        pytest.param(_connect(b"example.com:-1"), AUTHORITY, id="a negative port"),
+        pytest.param(_connect(b"example.com:"), "invalid host", id="an empty port"),
+        pytest.param(_connect(b"example.com:https"), "invalid host", id="a port by name"),
+        pytest.param(_connect(b"example.com:-1"), "invalid host", id="a negative port"),
         pytest.param(_connect(b"example.com:0"), "invalid host", id="port 0"),
         pytest.param(_connect(b"example.com:65536"), "invalid host", id="port 65536"),
         pytest.param(_connect(b"example.com:0443"), "invalid host", id="a port with a leading zero"),
@@ -235,7 +235,7 @@ AUTHORITY = "missing authority"
         pytest.param(_connect(b"example.com:443/"), AUTHORITY, id="a path"),
         pytest.param(_connect(b"example.com:443?x:1"), AUTHORITY, id="a query"),
         pytest.param(_connect(b"u:p@example.com:443"), AUTHORITY, id="user-info"),
-        pytest.param(_connect(b"evil.test:443.allowed.test"), AUTHORITY, id="a port inside the name"),
+        pytest.param(_connect(b"evil.test:443.allowed.test"), "invalid host", id="a port inside the name"),
         pytest.param(_connect(b"a:443:443"), "invalid host", id="two ports"),
         pytest.param(_connect(b"evil%00.test:443"), "invalid host", id="an escape"),
         pytest.param(_connect(b"\xff.test:443"), "invalid host", id="not UTF-8"),
