@@ -101,8 +101,12 @@ class Connect:
         if isinstance(outcome, DialFailure):
             self._refuse(answers.dial_failed(verdict, outcome.value, close=not self._may_go_on()))
             return
+        try:
+            relay = client.door.tunnels.open(client.sock, outcome, verdict, client.door.released)
+        except Exception:
+            client.door.poller.close_socket(outcome)
+            raise
         client.leave()
-        relay = client.door.tunnels.open(client.sock, outcome, verdict, client.door.released)
         relay.start(answers.ESTABLISHED, self._received[self._head.length :], self._ended)
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> bool:
