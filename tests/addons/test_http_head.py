@@ -338,4 +338,4 @@ def test_a_request_for_a_unix_socket_needs_no_host() -> None:
 def test_any_connect_head_is_checked_as_such() -> None:
     assert check_request_head(_connect(b"h:1")).method == "CONNECT"
     with pytest.raises(BadHead, match="missing authority"):
-        check_request_head(_connect(b"h"))
+        check_request_head(_connect(b"h/"))
