@@ -1,19 +1,46 @@
-"""What mitmweb shows of decisions: blocks are marked, tunnels are one entry with their size, never their content."""
+"""What mitmweb shows of decisions: blocks are marked, tunnels are one entry with their size, never their content.
+
+The comment of an entry says why, and stands in the list: nobody should have to open an entry to find out. The list
+shows some sixteen characters of it, so the reason, or the size, comes first.
+"""
 
 from __future__ import annotations
 
 import time
 
 from mitmproxy import connection, ctx, http
+from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.view import View
 
 from codex_network_proxy.policy.blocked import BlockedRequest
-from codex_network_proxy.policy.decision import Blocked, NetworkPolicyRequest, Tunnel
+from codex_network_proxy.policy.decision import (
+    Blocked,
+    BlockReason,
+    DecisionSource,
+    HttpUse,
+    NetworkPolicyRequest,
+    Tunnel,
+)
 from codex_network_proxy.policy.responses import BlockResponse, connect_response, error_code
+from codex_network_proxy.policy.text import printable
 
 from .handover import TunnelReport
 
 BLOCK_MARKER = ":no_entry:"
+
+COLUMNS = ("tls", "path", "method", "status", "comment", "size", "time")
+"""mitmweb's own, but the comment in place of the icon of a content type."""
+
+_WHY: dict[str, str] = {
+    BlockReason.NOT_ALLOWED: "no entry of allowed_domains covers {target}",
+    BlockReason.NOT_ALLOWED_LOCAL: "{host} is a local or private address, or resolves to one",
+    BlockReason.DENIED: "denied_domains covers {target}",
+    BlockReason.METHOD_NOT_ALLOWED: "limited mode passes only GET, HEAD and OPTIONS, without body or upgrade",
+    BlockReason.MITM_REQUIRED: "limited mode and mitm_hooks need mitm = true",
+    BlockReason.MITM_HOOK_DENIED: "no mitm_hooks entry of {host} matches this request",
+    BlockReason.PROXY_DISABLED: "enabled is false",
+    BlockReason.UNIX_SOCKET_UNSUPPORTED: "no unix sockets on this platform",
+}
 
 
 def mark(flow: http.HTTPFlow, comment: str) -> None:
@@ -25,9 +52,19 @@ def mark(flow: http.HTTPFlow, comment: str) -> None:
 def describe_block(verdict: Blocked) -> str:
     """Why, in one line, for the person at mitmweb: the reason, the rule, and what to look for in the log."""
     ruling = verdict.ruling
-    code = error_code(verdict) or "proxy disabled"
     rule = f", rule {ruling.rule}" if ruling.rule else ""
-    return f"blocked: {ruling.reason} ({code}{rule}), decided by {ruling.source}, id {verdict.request_id}"
+    code = error_code(verdict) or "proxy disabled"
+    return f"{printable(ruling.reason, 80)}: {_why(verdict)}{rule} ({code}, id {verdict.request_id})"
+
+
+def _why(verdict: Blocked) -> str:
+    if verdict.ruling.source is DecisionSource.DECIDER:
+        return "said the decider"
+    use = verdict.request.use
+    if verdict.reason == BlockReason.MITM_REQUIRED and isinstance(use, HttpUse) and not use.secure:
+        return "a host with mitm_hooks is reached over https only"
+    words = _WHY.get(verdict.reason, "a safety check failed, see the log")
+    return words.format(host=verdict.request.host, target=verdict.request.target)
 
 
 class WebEntries:
@@ -37,6 +74,11 @@ class WebEntries:
 
     def __init__(self) -> None:
         self._open: dict[str, http.HTTPFlow] = {}
+
+    def load(self, _: Loader) -> None:
+        """Puts the comment into mitmweb's list, unless the user chose columns."""
+        if "web_columns" in ctx.options and not ctx.options.has_changed("web_columns"):
+            ctx.options.update(web_columns=COLUMNS)
 
     def block_seen(self, verdict: Blocked, _: BlockedRequest) -> None:
         """A block of a tunnel becomes an entry; a blocked request is a flow of the engine and is there already."""
@@ -53,7 +95,7 @@ class WebEntries:
             return
         answer = BlockResponse(200, "Connection established", (), b"")
         flow = _connect_flow(report.verdict.request, answer, report.started)
-        flow.comment = f"tunnel to {report.peer}, open"
+        flow.comment = f"tunnel open, {_way(report)}"
         self._open[report.verdict.request_id] = flow
         view.add([flow])
 
@@ -63,12 +105,16 @@ class WebEntries:
             return
         ended = report.ended or report.started
         flow.comment = (
-            f"tunnel to {report.peer}: {report.bytes_up:,} bytes up, {report.bytes_down:,} bytes down, "
-            f"{ended - report.started:.1f} s"
+            f"tunnel {report.bytes_down:,} bytes down, {report.bytes_up:,} bytes up, "
+            f"{ended - report.started:.1f} s, {_way(report)}"
         )
         assert flow.response
         flow.response.timestamp_end = flow.client_conn.timestamp_end = ended
         view.update([flow])
+
+
+def _way(report: TunnelReport) -> str:
+    return f"relayed unread to {report.peer} (id {report.verdict.request_id})"
 
 
 def _view() -> View | None:
@@ -81,9 +127,11 @@ def _connect_flow(request: NetworkPolicyRequest, answer: BlockResponse, started:
     host, _, port = (request.client_address or "unknown:0").rpartition(":")
     client = connection.Client(peername=(host.strip("[]"), int(port)), sockname=("", 0), timestamp_start=started)
     server = connection.Server(address=(request.host, request.port))
+    # A CONNECT has no scheme; mitmweb would show `://host:443`.
+    scheme = b"https" if request.port == 443 else b"tcp"
     flow = http.HTTPFlow(client, server)
     flow.request = http.Request(
-        request.host, request.port, b"CONNECT", b"", str(request.target).encode(), b"", b"HTTP/1.1",
+        request.host, request.port, b"CONNECT", scheme, str(request.target).encode(), b"", b"HTTP/1.1",
         http.Headers(), b"", None, started, started,
     )  # fmt: skip
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
