@@ -11,7 +11,6 @@ from codex_network_proxy.addons.front_door import DoorLimits, FrontDoor
 from codex_network_proxy.policy.decision import Allowed
 from tests.kit.raw import Client, connect, get
 from tests.kit.tcp_origins import TcpOrigin, count_then_answer, echo_bytes
-from tests.socks.sockets import fill
 
 from .running_door import PATIENCE, FakeAuthority, FakeEngine, RunningDoor
 
@@ -103,13 +102,30 @@ def test_a_client_that_resets_leaves_nothing(sent: bytes) -> None:
         assert door.log == []
 
 
-def test_a_client_that_does_not_read_its_answers_is_cut_off() -> None:
+class Full:
+    """A socket without room for a whole answer."""
+
+    def __init__(self, sock: socket.socket, room: int) -> None:
+        self._sock, self._room = sock, room
+
+    def send(self, data: bytes) -> int:
+        if not self._room:
+            raise BlockingIOError
+        return self._room
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
+
+
+@pytest.mark.parametrize("room", [0, 10], ids=["no room", "room for a part"])
+@pytest.mark.parametrize("request_bytes", [connect("blocked.test:443"), b"BAD\r\n\r\n"], ids=["block", "bad head"])
+def test_a_client_that_does_not_read_its_answers_is_cut_off(room: int, request_bytes: bytes) -> None:
     with RunningDoor() as door, Client(door.address) as client:
         door.wait_until(lambda: door.door.taken == 1)
         (connection,) = _doorway(door).connections
-        while door.call(lambda: fill(connection.sock)):
-            pass
-        client.send(connect("blocked.test:443"))
+        connection.sock = Full(connection.sock, room)  # type: ignore[assignment]
+        client.send(request_bytes)
+        assert client.ended()
         door.wait_until_empty()
         assert door.log == []
 
