@@ -1,0 +1,285 @@
+"""The authority decides, audits, records, reports; whatever goes wrong inside it is a deny."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+
+import pytest
+
+from codex_network_proxy.addons.authority import Authority, OwnListeners, RequestIds, Surroundings
+from codex_network_proxy.policy.audit import PolicyDecisionEvent
+from codex_network_proxy.policy.blocked import BlockedRequest
+from codex_network_proxy.policy.decision import (
+    Allowed,
+    Blocked,
+    BlockReason,
+    HttpUse,
+    IPAddress,
+    NetworkDecision,
+    NetworkPolicyRequest,
+    NetworkProtocol,
+    Tunnel,
+    Unavailable,
+    Use,
+)
+from codex_network_proxy.policy.engine import NetworkPolicy
+from codex_network_proxy.policy.errors import ResolutionFailed
+from codex_network_proxy.policy.hosts import parse_endpoint
+from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.patterns import parse_pattern
+from codex_network_proxy.policy.settings import NetworkSettings
+
+PUBLIC = ip_address("93.184.216.34")
+
+
+@dataclass
+class FakeWorld:
+    """Resolver, audit sink, clock and decider in one."""
+
+    addresses: Sequence[IPAddress] | Exception = (PUBLIC,)
+    events: list[PolicyDecisionEvent] = field(default_factory=list)
+
+    async def resolve(self, name: str, port: int) -> Sequence[IPAddress]:
+        if isinstance(self.addresses, Exception):
+            raise self.addresses
+        return self.addresses
+
+    def emit(self, event: PolicyDecisionEvent) -> None:
+        self.events.append(event)
+
+    def now(self) -> float:
+        return 1_700_000_000.0
+
+    async def __call__(self, request: NetworkPolicyRequest) -> NetworkDecision:
+        return NetworkDecision.allow() if request.host == "decided.test" else NetworkDecision.deny("no")
+
+    def told(self) -> list[tuple[object, ...]]:
+        return [
+            (
+                event.fields()["network.policy.scope"],
+                event.fields()["network.policy.decision"],
+                event.fields()["network.policy.reason"],
+            )
+            for event in self.events
+        ]
+
+
+def compile_policy(allowed: Sequence[str] = ("allowed.test",), **settings: object) -> NetworkPolicy:
+    base = NetworkSettings(enabled=True, allowed=tuple(parse_pattern(text) for text in allowed))
+    return NetworkPolicy.compile(replace(base, **settings))  # type: ignore[arg-type]  # rows name real fields
+
+
+def make(world: FakeWorld, policy: NetworkPolicy | None = None) -> Authority:
+    return Authority(policy or compile_policy(), Surroundings(world, world, world, decider=world))
+
+
+def question(host: str = "allowed.test", use: Use | None = None) -> NetworkPolicyRequest:
+    tunnel = use is None
+    return NetworkPolicyRequest(
+        NetworkProtocol.HTTPS_CONNECT if tunnel else NetworkProtocol.HTTP,
+        parse_endpoint(host, 443),
+        use or Tunnel(),
+        "CONNECT" if tunnel else "POST",
+        "127.0.0.1:5000",
+    )
+
+
+def decide(authority: Authority, request: NetworkPolicyRequest) -> object:
+    return asyncio.run(authority.decide(request))
+
+
+def test_an_allow_is_one_event_that_names_the_pinned_address() -> None:
+    world = FakeWorld()
+    verdict = decide(make(world), question())
+    assert isinstance(verdict, Allowed)
+    assert world.told() == [("domain", "allow", "allow")]
+    assert world.events[0].fields()["network.peer.address"] == "93.184.216.34"
+    assert world.events[0].fields()["request.id"] == verdict.request_id
+
+
+def test_a_block_is_audited_buffered_and_reported_under_one_id() -> None:
+    world = FakeWorld()
+    authority = make(world)
+    seen: list[tuple[Blocked, BlockedRequest]] = []
+    authority.on_block(lambda verdict, entry: seen.append((verdict, entry)))
+    verdict = decide(authority, question("other.test"))
+    assert isinstance(verdict, Blocked)
+    assert verdict.reason == "no"
+    assert [found for found, _ in seen] == [verdict]
+    assert [entry.host for entry in authority.blocked.snapshot()] == ["other.test"]
+    assert world.events[0].fields()["request.id"] == verdict.request_id
+
+
+def test_a_method_block_is_two_events_and_one_entry() -> None:
+    world = FakeWorld()
+    authority = make(world, compile_policy(mode=NetworkMode.LIMITED))
+    decide(authority, question(use=HttpUse("POST")))
+    assert world.told() == [("domain", "allow", "allow"), ("non_domain", "deny", "method_not_allowed")]
+    assert len(authority.blocked.snapshot()) == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [pytest.param(RuntimeError("secret text"), id="an error"), pytest.param(ValueError(), id="another error")],
+)
+def test_an_error_inside_is_a_deny_and_its_text_is_not_logged(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = FakeWorld(failure)
+    with caplog.at_level(logging.DEBUG):
+        verdict = decide(make(world), question())
+    assert isinstance(verdict, Blocked)
+    assert verdict.reason == BlockReason.POLICY_DENIED
+    assert world.told() == [("non_domain", "deny", "policy_denied")]
+    assert "secret text" not in caplog.text
+
+
+def test_an_unresolved_name_is_audited_as_allowed_and_not_buffered() -> None:
+    world = FakeWorld(ResolutionFailed("could not resolve allowed.test"))
+    authority = make(world)
+    decide(authority, question())
+    assert world.told() == [("domain", "allow", "allow")]
+    assert authority.blocked.snapshot() == ()
+
+
+def test_a_broken_configuration_closes_everything_and_is_not_audited() -> None:
+    world = FakeWorld()
+    authority = make(world)
+    authority.replace(None)
+    assert isinstance(decide(authority, question()), Unavailable)
+    assert authority.mode is NetworkMode.LIMITED
+    assert world.events == []
+
+
+def test_the_blocked_buffer_survives_a_new_policy_and_observers_hear_of_it() -> None:
+    authority = make(FakeWorld())
+    heard: list[NetworkPolicy | None] = []
+    authority.on_policy(lambda: heard.append(authority.policy))
+    decide(authority, question("other.test"))
+    policy = compile_policy(("other.test",))
+    authority.replace(policy)
+    assert heard == [policy]
+    assert len(authority.blocked.snapshot()) == 1
+    assert isinstance(decide(authority, question("other.test")), Allowed)
+
+
+def test_an_observer_that_raises_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    authority = make(FakeWorld())
+
+    def fail(verdict: Blocked, entry: BlockedRequest) -> None:
+        raise RuntimeError("secret text")
+
+    authority.on_block(fail)
+    assert isinstance(decide(authority, question("other.test")), Blocked)
+    assert "an observer of blocks failed (RuntimeError)" in caplog.text
+    assert "secret text" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("policy", "target", "stands"),
+    [
+        pytest.param(compile_policy(), "allowed.test", True, id="the same list keeps it open"),
+        pytest.param(
+            compile_policy(("**.test",)), "allowed.test", True, id="another rule that covers it keeps it open"
+        ),
+        pytest.param(compile_policy(()), "allowed.test", False, id="a host that left the list is cut"),
+        pytest.param(
+            compile_policy(denied=(parse_pattern("allowed.test"),)), "allowed.test", False, id="a denied host is cut"
+        ),
+        pytest.param(
+            compile_policy(denied=(parse_pattern("93.184.216.0/24"),)),
+            "allowed.test",
+            False,
+            id="a host whose address is denied now is cut",
+        ),
+        pytest.param(compile_policy(enabled=False), "allowed.test", False, id="a disabled proxy cuts everything"),
+        pytest.param(
+            compile_policy(mode=NetworkMode.LIMITED, mitm=True),
+            "allowed.test",
+            False,
+            id="a tunnel that must be inspected now is cut",
+        ),
+        pytest.param(
+            compile_policy(mode=NetworkMode.LIMITED), "allowed.test", False, id="a tunnel that is refused now is cut"
+        ),
+        pytest.param(None, "allowed.test", False, id="a broken configuration cuts everything"),
+        pytest.param(
+            compile_policy(()), "decided.test", True, id="what a decider allowed stands while no list objects"
+        ),
+        pytest.param(
+            compile_policy(denied=(parse_pattern("decided.test"),)),
+            "decided.test",
+            False,
+            id="a deny beats the decider",
+        ),
+    ],
+)
+def test_after_a_reload_an_open_tunnel(policy: NetworkPolicy | None, target: str, stands: bool) -> None:
+    authority = make(FakeWorld())
+    verdict = decide(authority, question(target))
+    assert isinstance(verdict, Allowed)
+    authority.replace(policy)
+    assert authority.still_allows(verdict) is stands
+
+
+@pytest.mark.parametrize(
+    ("policy", "method", "reason"),
+    [
+        pytest.param(compile_policy(), "GET", "unix_socket_unsupported", id="is unsupported"),
+        pytest.param(compile_policy(enabled=False), "GET", "proxy_disabled", id="meets a disabled proxy first"),
+        pytest.param(
+            compile_policy(mode=NetworkMode.LIMITED), "POST", "method_not_allowed", id="meets the method rule first"
+        ),
+    ],
+)
+def test_a_request_for_a_unix_socket(policy: NetworkPolicy, method: str, reason: str) -> None:
+    world = FakeWorld()
+    authority = make(world, policy)
+    request = replace(question(), method=method)
+    verdict = authority.refuse_unix_socket(request)
+    assert isinstance(verdict, Blocked)
+    assert verdict.reason == reason
+    assert len(world.events) == 1
+    assert authority.blocked.snapshot() == ()
+
+
+def test_a_request_for_a_unix_socket_under_a_broken_configuration() -> None:
+    authority = make(FakeWorld())
+    authority.replace(None)
+    assert isinstance(authority.refuse_unix_socket(question()), Unavailable)
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "own"),
+    [
+        pytest.param("127.0.0.1", 3128, True, id="loopback"),
+        pytest.param("127.9.9.9", 3128, True, id="another loopback address"),
+        pytest.param("::1", 3128, True, id="loopback over IPv6"),
+        pytest.param("0.0.0.0", 3128, True, id="any address"),
+        pytest.param("::ffff:127.0.0.1", 3128, True, id="a mapped loopback address"),
+        pytest.param("127.0.0.1", 3129, False, id="another port"),
+        pytest.param("93.184.216.34", 3128, False, id="somebody else's address"),
+        pytest.param("2606:2800:220:1::1", 3128, False, id="somebody else's IPv6 address"),
+    ],
+)
+def test_the_proxy_knows_its_own_listeners(address: str, port: int, own: bool) -> None:
+    listeners = OwnListeners()
+    listeners.add(3128)
+    assert listeners(ip_address(address), port) is own
+
+
+def test_a_closed_listener_is_forgotten() -> None:
+    listeners = OwnListeners()
+    listeners.add(3128)
+    listeners.discard(3128)
+    assert not listeners(ip_address("127.0.0.1"), 3128)
+
+
+def test_request_ids_are_unique_and_differ_between_processes() -> None:
+    first, second = RequestIds(), RequestIds()
+    ids = [first() for _ in range(100)] + [second() for _ in range(100)]
+    assert len(set(ids)) == 200
