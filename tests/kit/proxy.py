@@ -110,7 +110,9 @@ class MitmdumpProcess(ProxyProcess):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         names = {name: [[address]] for name, address in policy.pins}
-        super().__init__(home, policy, world=world or World(home / "world", names), environment=environment)
+        # Into a pipe the engine's programs write in blocks, and what they say would be seen too late.
+        said_at_once = {"PYTHONUNBUFFERED": "1", **(environment or {})}
+        super().__init__(home, policy, world=world or World(home / "world", names), environment=said_at_once)
         self.audit_log = home / "log" / "network-proxy.jsonl"
         self._audit = Lines(self.audit_log)
         engine = f"from mitmproxy.tools.main import {program}; {program}()"
