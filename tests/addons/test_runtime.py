@@ -1,0 +1,177 @@
+"""One running proxy: what its start needs, and what a changed file does to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from codex_network_proxy.addons.runtime import RunOptions, Runtime
+from codex_network_proxy.policy.decision import Allowed, Blocked, NetworkPolicyRequest, NetworkProtocol, Unavailable
+from codex_network_proxy.policy.errors import ConfigError
+from codex_network_proxy.policy.hosts import parse_endpoint
+
+HEAD = """
+default_permissions = "test"
+[permissions.test.network]
+enabled = true
+proxy_url = "http://127.0.0.1:0"
+allow_local_binding = true
+"""
+HOOK = """
+mitm = true
+[[permissions.test.network.mitm_hooks]]
+host = "api.test"
+match = { methods = ["GET"], path_prefixes = ["/x/"] }
+actions = { inject_request_headers = [{ name = "authorization", secret_env_var = "TOKEN" }] }
+"""
+
+
+class Place:
+    """A CODEX_HOME whose configuration the test rewrites."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.config = home / "config.toml"
+        self._opened: list[Runtime] = []
+
+    def write(self, allowed: str, more: str = "") -> None:
+        self.config.write_text(f"{HEAD}allowed_domains = [{allowed}]\n{more}")
+
+    def open(self, options: RunOptions | None = None, environ: Mapping[str, str] | None = None) -> Runtime:
+        runtime = Runtime(options or RunOptions(pins=("a.test=127.0.0.1", "b.test=127.0.0.1")), self.environ(environ))
+        self._opened.append(runtime)
+        return runtime
+
+    def environ(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        return {"CODEX_HOME": str(self.home), "HOME": str(self.home), **(more or {})}
+
+    def close(self) -> None:
+        for runtime in self._opened:
+            runtime.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    found = Place(tmp_path)
+    yield found
+    found.close()
+
+
+def ask(runtime: Runtime, host: str) -> object:
+    request = NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, parse_endpoint(host, 443), method="CONNECT")
+    return asyncio.run(runtime.authority.decide(request))
+
+
+def test_the_configured_policy_decides_and_is_audited_below_codex_home(place: Place) -> None:
+    place.write('"a.test"')
+    runtime = place.open()
+    assert isinstance(ask(runtime, "a.test"), Allowed)
+    assert isinstance(ask(runtime, "b.test"), Blocked)
+    runtime.close()
+    lines = (place.home / "log" / "network-proxy.jsonl").read_text().splitlines()
+    assert ["allow" in line and "a.test" in line for line in lines] == [True, False]
+
+
+def test_an_unchanged_file_is_not_read_again(place: Place) -> None:
+    place.write('"a.test"')
+    runtime = place.open()
+    assert runtime.reload_if_changed() is False
+
+
+def test_a_changed_file_is_in_force_at_once_and_its_entries_are_logged(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.write('"a.test"')
+    runtime = place.open()
+    place.write('"b.test"', 'denied_domains = ["evil.test"]')
+    with caplog.at_level(logging.INFO):
+        assert runtime.reload_if_changed() is True
+    assert isinstance(ask(runtime, "a.test"), Blocked)
+    assert isinstance(ask(runtime, "b.test"), Allowed)
+    logged = [record.getMessage() for record in caplog.records]
+    assert "config entry added to allowlist: b.test" in logged
+    assert "config entry removed from allowlist: a.test" in logged
+    assert "config entry added to denylist: evil.test" in logged
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param("this is not TOML", id="is no TOML"),
+        pytest.param(HEAD + 'allowed_domains = ["*"]', id="has a global wildcard"),
+        pytest.param(HEAD + 'allowed_domains = ["a.test"]\ndenied_domain = []', id="has an unknown key"),
+        pytest.param(HEAD + 'allowed_domains = "a.test"', id="has a wrong type"),
+        pytest.param(HEAD + HOOK, id="needs a secret that is not there"),
+        pytest.param(None, id="is gone"),
+    ],
+)
+def test_everything_is_refused_while_the_file(
+    broken: str | None, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.write('"a.test"')
+    runtime = place.open()
+    if broken is None:
+        place.config.unlink()
+    else:
+        place.config.write_text(broken)
+    assert runtime.reload_if_changed() is True
+    assert isinstance(ask(runtime, "a.test"), Unavailable)
+    assert "every request is refused until it is repaired" in caplog.text
+    place.write('"a.test"')
+    assert runtime.reload_if_changed() is True
+    assert isinstance(ask(runtime, "a.test"), Allowed)
+
+
+def test_a_changed_listener_address_waits_for_a_restart(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.write('"a.test"')
+    runtime = place.open()
+    place.config.write_text(place.config.read_text().replace("127.0.0.1:0", "127.0.0.1:9"))
+    runtime.reload_if_changed()
+    assert "they take effect after a restart" in caplog.text
+
+
+def test_interception_makes_the_authority_and_reads_no_secret_into_the_policy(place: Place) -> None:
+    place.write('"api.test"', HOOK)
+    runtime = place.open(environ={"TOKEN": "canary"})
+    assert runtime.tls.interception is not None
+    assert runtime.tls.interception.ca == place.home / "proxy" / "ca.pem"
+    assert "canary" not in repr(runtime.authority.policy)
+
+
+def test_without_interception_no_authority_is_made(place: Place) -> None:
+    place.write('"a.test"')
+    runtime = place.open()
+    assert runtime.tls.interception is None
+    assert not (place.home / "proxy" / "ca.key").exists()
+
+
+def test_a_missing_secret_stops_the_start(place: Place) -> None:
+    place.write('"api.test"', HOOK)
+    with pytest.raises(ConfigError, match="missing required environment variable TOKEN"):
+        place.open()
+
+
+def test_a_key_that_others_can_read_stops_the_start(place: Place) -> None:
+    place.write('"api.test"', HOOK)
+    place.open(environ={"TOKEN": "canary"})
+    (place.home / "proxy" / "ca.key").chmod(0o644)
+    with pytest.raises(ConfigError, match="must not be group/world accessible"):
+        place.open(environ={"TOKEN": "canary"})
+
+
+def test_interception_can_be_switched_on_by_a_reload(place: Place) -> None:
+    place.write('"api.test"')
+    runtime = place.open(environ={"TOKEN": "canary"})
+    place.write('"api.test"', HOOK)
+    runtime.reload_if_changed()
+    assert runtime.tls.interception is not None
+
+
+def test_a_malformed_pin_stops_the_start(place: Place) -> None:
+    place.write('"a.test"')
+    with pytest.raises(ValueError, match=r"a\.test"):
+        place.open(RunOptions(pins=("a.test",)))
