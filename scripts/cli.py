@@ -9,8 +9,6 @@ from pathlib import Path
 
 from codex_network_proxy import __version__
 
-COMMANDS = ("serve", "check", "config", "init")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code is 0 when it did what was asked, else 1 (2 for wrong usage)."""

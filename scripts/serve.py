@@ -33,6 +33,7 @@ def serve(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     try:
+        _forget_last_run(options.ready_file)
         runtime.warn()
         if not runtime.settings.enabled:
             logger.warning("network.enabled is false; skipping proxy listeners")
@@ -78,6 +79,12 @@ def _web_port(options: argparse.Namespace) -> int | None:
     return WEB_PORT if options.web_port is None else int(options.web_port)
 
 
+def _forget_last_run(ready_file: Path | None) -> None:
+    """Who waits for the file must not find the one of an earlier process."""
+    if ready_file:
+        ready_file.unlink(missing_ok=True)
+
+
 def write_ready_file(path: Path, content: dict[str, object]) -> None:
     """Writes the file in one step: who reads it never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -86,10 +93,6 @@ def write_ready_file(path: Path, content: dict[str, object]) -> None:
 
 
 def _set_up_logging(verbose: bool) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
     # The engine's own records name hosts and paths of every connection; only its warnings are of use here.
-    root.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -1,0 +1,145 @@
+"""The command line: what each command prints, and the exit code a script may rely on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from codex_network_proxy.policy.config import default_config_text
+from codex_network_proxy.scripts.cli import main
+from codex_network_proxy.scripts.serve import write_ready_file
+
+GOOD = 'default_permissions = "p"\n[permissions.p.network]\nenabled = true\nallowed_domains = ["a.test"]\n'
+BAD = GOOD + 'denied_domain = ["x"]\nmode = "fast"\n'
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_check_says_what_a_good_file_holds(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.toml").write_text(GOOD)
+    assert main(["check"]) == 0
+    assert "ok (1 allowed, 0 denied, 0 hooks, mode full, enabled)" in capsys.readouterr().out
+
+
+def test_check_prints_each_problem_on_a_line_of_its_own(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.toml").write_text(BAD)
+    assert main(["check"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "denied_domains" in lines[0] + lines[1]
+    assert "mode" in lines[0] + lines[1]
+
+
+def test_check_prints_warnings_and_still_passes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.toml").write_text(GOOD.replace('"a.test"', ""))
+    assert main(["check"]) == 0
+    assert "warning: " in capsys.readouterr().err
+
+
+def test_check_without_a_file_checks_the_built_in_profile(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    assert "built-in configuration: ok" in capsys.readouterr().out
+
+
+def test_check_of_a_file_that_is_not_there_fails(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--config", str(home / "nowhere.toml")]) == 1
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_check_takes_another_profile(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.toml").write_text(GOOD)
+    assert main(["check", "--profile", "other"]) == 1
+    assert "undefined profile `other`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "config", "init", "serve"])
+def test_a_missing_codex_home_is_one_line(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path / "nowhere"))
+    assert main([command]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "but that path does not exist" in lines[0]
+
+
+def test_config_shows_the_built_in_profile_when_there_is_no_file(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "--show"]) == 0
+    assert capsys.readouterr().out == f"# built-in configuration\n{default_config_text()}"
+
+
+def test_config_shows_the_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.toml").write_text(GOOD)
+    assert main(["config"]) == 0
+    assert capsys.readouterr().out == f"# {home / 'config.toml'}\n{GOOD}"
+
+
+def test_init_writes_a_file_that_loads_and_never_overwrites(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init"]) == 0
+    assert main(["check"]) == 0
+    (home / "config.toml").write_text(GOOD)
+    assert main(["init"]) == 1
+    assert "was left as it is" in capsys.readouterr().err
+    assert (home / "config.toml").read_text() == GOOD
+
+
+def test_init_makes_the_folder(home: Path) -> None:
+    target = home / "new" / "config.toml"
+    assert main(["init", "--config", str(target)]) == 0
+    assert target.read_text() == default_config_text()
+
+
+def test_serve_is_the_default_command_and_ends_when_disabled(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (home / "config.toml").write_text(GOOD.replace("enabled = true", "enabled = false"))
+    assert main([]) == 0
+    assert "network.enabled is false; skipping proxy listeners" in caplog.text
+
+
+def test_serve_prints_every_problem_and_starts_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.toml").write_text(BAD)
+    assert main(["serve", "--ready-file", str(home / "ready")]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert not (home / "ready").exists()
+
+
+def test_a_ready_file_of_an_earlier_run_does_not_stay(home: Path) -> None:
+    (home / "config.toml").write_text(GOOD.replace("enabled = true", "enabled = false"))
+    (home / "ready").write_text("{}")
+    assert main(["serve", "--ready-file", str(home / "ready")]) == 0
+    assert not (home / "ready").exists()
+
+
+def test_serve_refuses_a_malformed_pin(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.toml").write_text(GOOD)
+    assert main(["--resolve", "a.test"]) == 1
+    assert "a.test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["no-such-command"], id="an unknown command"),
+        pytest.param(["serve", "--no-such-option"], id="an unknown option"),
+        pytest.param(["serve", "--web-port", "many"], id="a port that is no number"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: codex-proxy" in capsys.readouterr().err
+
+
+def test_the_ready_file_is_whole_or_absent(tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    write_ready_file(ready, {"pid": 1, "http": "127.0.0.1:1"})
+    assert json.loads(ready.read_text()) == {"pid": 1, "http": "127.0.0.1:1"}
+    assert [path.name for path in tmp_path.iterdir()] == ["ready.json"]
