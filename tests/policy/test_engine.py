@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from types import MappingProxyType
 
 import pytest
 
@@ -64,7 +65,7 @@ def compile_policy(
     allowed: tuple[str, ...] = ("allowed.test", "hooked.test"),
     denied: tuple[str, ...] = (),
     hooked: tuple[str, ...] = (),
-    **settings: object,
+    settings: Mapping[str, object] = MappingProxyType({}),
 ) -> NetworkPolicy:
     hooks = tuple(
         HookSettings(index=index, host=parse_host(host), methods=("POST",), path_prefixes=("/repos/",))
@@ -184,7 +185,7 @@ HOST_ROWS = {
 
 @pytest.mark.parametrize("row", HOST_ROWS.values(), ids=HOST_ROWS.keys())
 def test_the_host_policy(row: Row) -> None:
-    policy = compile_policy(row.allowed, row.denied, **row.settings)
+    policy = compile_policy(row.allowed, row.denied, settings=row.settings)
     assert reason(ask(policy, row.target)) == row.expected
 
 
@@ -288,20 +289,20 @@ USE_ROWS = {
 
 @pytest.mark.parametrize("row", USE_ROWS.values(), ids=USE_ROWS.keys())
 def test_the_use_of_an_allowed_host(row: UseRow) -> None:
-    policy = compile_policy(hooked=("hooked.test",), **row.settings)
+    policy = compile_policy(hooked=("hooked.test",), settings=row.settings)
     verdict = ask(policy, f"{row.host}:443", row.use, row.protocol)
     assert reason(verdict) == row.expected
     assert getattr(verdict, "inspect", False) == row.inspect
 
 
 def test_a_denied_host_wins_over_a_denied_method() -> None:
-    verdict = ask(compile_policy((), **LIMITED), "other.test:80", HttpUse("POST"), HTTP)
+    verdict = ask(compile_policy((), settings=LIMITED), "other.test:80", HttpUse("POST"), HTTP)
     assert isinstance(verdict, Blocked)
     assert [ruling.reason for ruling in verdict.rulings] == ["not_allowed"]
 
 
 def test_a_method_block_after_the_host_passed_is_two_rulings() -> None:
-    verdict = ask(compile_policy(**LIMITED), "allowed.test:80", HttpUse("POST"), HTTP)
+    verdict = ask(compile_policy(settings=LIMITED), "allowed.test:80", HttpUse("POST"), HTTP)
     assert isinstance(verdict, Blocked)
     assert [(ruling.scope, ruling.decision, ruling.reason) for ruling in verdict.rulings] == [
         (PolicyScope.DOMAIN, Decision.ALLOW, "allow"),
@@ -310,7 +311,7 @@ def test_a_method_block_after_the_host_passed_is_two_rulings() -> None:
 
 
 def test_a_matched_hook_is_named_by_a_ruling_of_its_own() -> None:
-    verdict = ask(compile_policy(hooked=("hooked.test",), **MITM), "hooked.test:443", SECURE_POST)
+    verdict = ask(compile_policy(hooked=("hooked.test",), settings=MITM), "hooked.test:443", SECURE_POST)
     assert isinstance(verdict, Allowed)
     assert verdict.hook is not None
     assert [(ruling.source, ruling.rule) for ruling in verdict.rulings] == [
