@@ -40,7 +40,7 @@ class Doors:
         except Exception as error:
             # Without its door the proxy must not look as if it ran.
             runtime.failure = error
-            logger.error("%s", error)
+            logger.error("%s", getattr(error, "strerror", None) or error)
             ctx.master.shutdown()
         else:
             runtime.started.set()

@@ -33,13 +33,11 @@ def asked_for_listener(master: Master) -> bool:
     return bool(options.listen_port is not None or options.listen_host or list(options.mode) != _DEFAULT_MODE)
 
 
-def close_default_listener(master: Master) -> None:
-    """Keeps the engine from listening on its default address, unless the user asked for a listener.
+def close_engine_listener(master: Master) -> None:
+    """Keeps the engine from listening by itself.
 
-    The engine is already on its way to bind when it loads a script, so its task is cancelled; nothing was bound yet.
+    It is already on its way to bind when it loads a script, so its task is cancelled; nothing was bound yet.
     """
-    if asked_for_listener(master):
-        return
     master.options.update(server=False)
     for task in asyncio.all_tasks():
         if task.get_name() == "setup_servers":

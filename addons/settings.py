@@ -16,7 +16,7 @@ from codex_network_proxy.policy.interfaces import SecretSource
 
 from . import connection, http_streams
 from .authority import Authority
-from .engine_options import close_default_listener, prepare_options
+from .engine_options import asked_for_listener, close_engine_listener, prepare_options
 from .guard import Guard
 from .interception import Interception
 from .runtime import RunOptions, Runtime
@@ -59,9 +59,9 @@ class Settings:
         loader.add_option("codex_audit_log", str, "", "File for audit events; below $CODEX_HOME when empty.")
         loader.add_option("codex_resolve", Sequence[str], [], "NAME=ADDRESS pairs that are not looked up.")
         loader.add_option("codex_fast_path", bool, True, "Relay tunnels that need no inspection outside the engine.")
-        if self._own_runtime:
-            close_default_listener(ctx.master)
         problem = prepare_options(ctx.master)
+        if self._own_runtime and (problem or not asked_for_listener(ctx.master)):
+            close_engine_listener(ctx.master)
         if problem:
             # An exception here would leave the engine running without any policy.
             logger.error("%s", problem)

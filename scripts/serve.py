@@ -40,7 +40,8 @@ def serve(options: argparse.Namespace) -> int:
             return 0
         return asyncio.run(_run(runtime, options))
     except OSError as error:
-        print(error, file=sys.stderr)
+        if error is not runtime.failure:  # that one has been logged
+            print(error.strerror or error, file=sys.stderr)
         return 1
     finally:
         runtime.close()
