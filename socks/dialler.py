@@ -76,7 +76,7 @@ class _Attempt:
 class Dial:
     """One attempt to reach one of the addresses, until it succeeds, fails, or is cancelled."""
 
-    __slots__ = ("_addresses", "_attempts", "_done", "_failures", "_on_done", "_port", "_shared", "_tried")
+    __slots__ = ("_addresses", "_attempts", "_failures", "_on_done", "_port", "_shared", "_tried")
 
     def __init__(
         self,
@@ -89,10 +89,9 @@ class Dial:
         self._addresses = addresses
         self._tried = 0
         self._port = port
-        self._on_done = on_done
+        self._on_done: Callable[[Dialled], None] | None = on_done
         self._attempts: list[_Attempt] = []
         self._failures: list[DialFailure] = []
-        self._done = False
 
     def proceed(self) -> None:
         """Tries the next address; ends the dial when there is none left and none under way."""
@@ -116,13 +115,14 @@ class Dial:
         self.proceed()
 
     def finish(self, outcome: Dialled) -> None:
-        if not self._done:
-            self.cancel()
-            self._on_done(outcome)
+        on_done = self._on_done
+        self.cancel()
+        if on_done is not None:
+            on_done(outcome)
 
     def cancel(self) -> None:
         """Ends every attempt; `on_done` is not called any more. Harmless when called again."""
-        self._done = True
+        self._on_done = None  # who is told often holds this dial: no cycle is left for the garbage collector
         self._shared.release(self)
         for attempt in self._attempts:
             self._shared.poller.close_socket(attempt.sock)
