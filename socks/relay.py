@@ -24,7 +24,7 @@ class _Side:
         self.relay = relay
         self.sock = sock
         self.fd = sock.fileno()
-        self.held = b""
+        self.held: bytes | memoryview = b""
         self.open = True
         self.ended = False  # the peer has sent its last byte
         self.received = 0
@@ -58,7 +58,8 @@ class _Side:
             self.relay.fail()
             return
         if sent < len(data):
-            self.held = bytes(data[sent:])
+            # The copy frees the shared buffer; the view lets the rest shrink without further copies.
+            self.held = memoryview(bytes(data[sent:]))
             self.watch()
             self.other.watch()
 
@@ -118,6 +119,7 @@ class _Side:
         self.held = self.held[sent:]
         if self.held:
             return
+        self.held = b""
         if not self.other.ended:
             self.watch()
             self.other.watch()
