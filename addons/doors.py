@@ -44,6 +44,8 @@ class Doors:
             ctx.master.shutdown()
         else:
             runtime.started.set()
+            if self._settings.owns_runtime:
+                logger.info("HTTP proxy listening on %s", runtime.http_address)
 
     def open(self, runtime: Runtime) -> None:
         """Connects authority, door, engine and mitmweb. Raises `OSError` when an address cannot be had."""

@@ -174,16 +174,17 @@ _remembered_connect = lru_cache(maxsize=512)(_read_connect)
 
 
 def connect_target(head: RequestHead) -> Endpoint:
-    """The host and port that a CONNECT names; without a port, 80. Raises `BadHead`."""
+    """The host and port that a CONNECT names; without a port, 80. Raises `BadHead`.
+
+    Its Host header is not compared: it goes nowhere, and some clients name the proxy there (spec B4.2).
+    """
     if head.has_body:
         # What follows would be the body to one reader and the tunnel to another.
         raise BadHead(400, "CONNECT must not have a body")
     target = head.target
     if any(char in target for char in "/?#@*"):
         raise BadHead(400, "missing authority")
-    endpoint = _endpoint(target, CONNECT_PORT, "invalid host")
-    _check_host_header(head, endpoint, None)
-    return endpoint
+    return _endpoint(target, CONNECT_PORT, "invalid host")
 
 
 def plain_target(head: RequestHead) -> PlainTarget:
@@ -221,12 +222,12 @@ def _by_absolute_target(head: RequestHead, scheme: str, authority: str, path: st
     return PlainTarget(scheme, endpoint, path if path.startswith("/") else f"/{path}")
 
 
-def _check_host_header(head: RequestHead, target: Endpoint, default_port: int | None) -> None:
-    """The agreement of spec B4.6. Without a default port (CONNECT), a Host header without port agrees with any."""
+def _check_host_header(head: RequestHead, target: Endpoint, default_port: int) -> None:
+    """The agreement of spec B4.6."""
     host = _host_header(head)
     if host is None:
         return
-    if _endpoint(host, default_port or target.port, "invalid Host header") != target:
+    if _endpoint(host, default_port, "invalid Host header") != target:
         raise BadHead(400, "Host header does not match request target")
 
 

@@ -101,7 +101,6 @@ class Runtime:
         host, port = self.door.start(str(address.host), address.port)
         self.authority.own_listeners.add(port)
         self.http_address = _shown(host, port)
-        logger.info("HTTP proxy listening on %s", self.http_address)
 
     def reload_if_changed(self) -> bool:
         """Puts a changed file in force. A broken one closes the proxy until it is repaired (spec A1.6)."""

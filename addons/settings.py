@@ -36,7 +36,7 @@ class Settings:
     def __init__(self, certificates: TlsCertificates, runtime: Runtime | None = None) -> None:
         self.runtime = runtime
         self._certificates = certificates
-        self._own_runtime = runtime is None
+        self.owns_runtime = runtime is None
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -60,7 +60,7 @@ class Settings:
         loader.add_option("codex_resolve", Sequence[str], [], "NAME=ADDRESS pairs that are not looked up.")
         loader.add_option("codex_fast_path", bool, True, "Relay tunnels that need no inspection outside the engine.")
         problem = prepare_options(ctx.master)
-        if self._own_runtime and (problem or not asked_for_listener(ctx.master)):
+        if self.owns_runtime and (problem or not asked_for_listener(ctx.master)):
             close_engine_listener(ctx.master)
         if problem:
             # An exception here would leave the engine running without any policy.
@@ -106,7 +106,7 @@ class Settings:
         if self._watch:
             self._watch.cancel()
             self._watch = None
-        if self.runtime and self._own_runtime:
+        if self.runtime and self.owns_runtime:
             self.runtime.authority.replace(None)
             self.runtime.close()
             self.runtime = None
