@@ -87,17 +87,20 @@ class Connect:
     def _dial_to(self, verdict: Allowed) -> None:
         door = self._client.door
         self._verdict = verdict
-        self._watch(READ)
-        door.dialling.add(self)
-        self._dial = door.dialler.dial(
+        dial = door.dialler.dial(
             verdict.addresses,
             verdict.request.port,
             lambda outcome: self._guarded(lambda: self._dialled(verdict, outcome)),
         )
+        if self._verdict is not None:
+            self._dial = dial
+            self._watch(READ)
+            door.dialling.add(self)
 
     def _dialled(self, verdict: Allowed, outcome: Dialled) -> None:
         client = self._client
         client.door.dialling.discard(self)
+        self._verdict = self._dial = None
         if isinstance(outcome, DialFailure):
             self._refuse(answers.dial_failed(verdict, outcome.value, close=not self._may_go_on()))
             return

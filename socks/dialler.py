@@ -42,6 +42,8 @@ _FAILURES = {
     errno.EADDRNOTAVAIL: DialFailure.NETWORK_UNREACHABLE,
 }
 _BY_WEIGHT = tuple(DialFailure)
+_CONNECTED = frozenset({0, errno.EISCONN})
+_UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 Dialled = socket.socket | DialFailure
 _SocketAddress = tuple[str, int] | tuple[str, int, int, int]
@@ -97,10 +99,13 @@ class Dial:
         """Tries the next address; ends the dial when there is none left and none under way."""
         while self._tried < len(self._addresses):
             self._tried += 1
-            failure = self._attempt(self._addresses[self._tried - 1])
-            if failure is None:
+            outcome = self._attempt(self._addresses[self._tried - 1])
+            if outcome is None:
                 return
-            self._failures.append(failure)
+            if isinstance(outcome, socket.socket):
+                self.finish(outcome)
+                return
+            self._failures.append(outcome)
         if not self._attempts:
             self.finish(min(self._failures, key=_BY_WEIGHT.index, default=DialFailure.OTHER))
 
@@ -128,21 +133,28 @@ class Dial:
             self._shared.poller.close_socket(attempt.sock)
         self._attempts.clear()
 
-    def _attempt(self, address: IPAddress) -> DialFailure | None:
+    def _attempt(self, address: IPAddress) -> Dialled | None:
+        """Starts to connect: the outcome when it is known at once, as it mostly is for this machine's own addresses."""
         try:
             sock, sockaddr = _socket_for(address, self._port)
         except OSError as error:
             return _FAILURES.get(error.errno or 0, DialFailure.OTHER)
         code = sock.connect_ex(sockaddr)
-        if code not in (0, errno.EINPROGRESS):
+        if code == errno.EINPROGRESS:
+            code = sock.connect_ex(sockaddr)
+        if code in _CONNECTED:
+            return sock
+        if code not in _UNDER_WAY:
             sock.close()
             return _FAILURES.get(code, DialFailure.OTHER)
-        attempt = _Attempt(self, sock)
+        self._wait_for(_Attempt(self, sock))
+        return None
+
+    def _wait_for(self, attempt: _Attempt) -> None:
         self._attempts.append(attempt)
         self._shared.poller.watch(attempt.fd, attempt, WRITE)
         if self._tried < len(self._addresses):
             self._shared.stagger(self)
-        return None
 
 
 def _socket_for(address: IPAddress, port: int) -> tuple[socket.socket, _SocketAddress]:
@@ -180,7 +192,7 @@ class Dialler:
     def dial(self, addresses: Sequence[IPAddress], port: int, on_done: Callable[[Dialled], None]) -> Dial:
         """Connects to one of `addresses`; `on_done` gets the socket or the failure, possibly before this returns.
 
-        The poller is still watching the socket: whoever gets it watches it in turn, or has it closed by the poller.
+        The poller may still watch the socket: whoever gets it watches it in turn, or has it closed by the poller.
         """
         dial = Dial(self, addresses, port, on_done)
         self._limited.add(dial)

@@ -42,6 +42,20 @@ def closed_port(host: str = "127.0.0.1") -> int:
         return port
 
 
+def answer_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the kernel tell the outcome by an event only, as it does for other machines."""
+    connect = socket.socket.connect_ex
+    asked: set[socket.socket] = set()
+
+    def connect_once(sock: socket.socket, address: tuple[str, int]) -> int:
+        if sock in asked:
+            return errno.EALREADY
+        asked.add(sock)
+        return connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect_ex", connect_once, raising=False)
+
+
 def outcome_of(
     addresses: list[str], port: int, fallback: float = LONG, limit: float = LONG
 ) -> tuple[str | DialFailure, bool]:
@@ -83,6 +97,13 @@ def test_a_refusal_leads_to_the_next_address_at_once() -> None:
 def test_an_address_that_does_not_answer_loses_its_head_start() -> None:
     with stalling("127.0.0.1") as port, listening("127.0.0.2", port):
         assert outcome_of(["127.0.0.1", "127.0.0.2"], port, fallback=SHORT) == ("127.0.0.2", False)
+
+
+def test_an_answer_that_comes_later_is_used_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_later(monkeypatch)
+    with listening("127.0.0.2") as port:
+        assert outcome_of(["127.0.0.1", "127.0.0.2"], port) == ("127.0.0.2", False)
+        assert outcome_of(["127.0.0.1"], port) == (DialFailure.REFUSED, False)
 
 
 def test_the_limit_ends_every_attempt() -> None:
@@ -195,6 +216,7 @@ def test_a_wait_cancelled_at_the_last_moment_closes_the_socket(monkeypatch: pyte
                 waiting.cancel()
 
             monkeypatch.setattr(module.Dial, "settle", settle_and_cancel)
+            answer_later(monkeypatch)
             with pytest.raises(asyncio.CancelledError):
                 await waiting
 
