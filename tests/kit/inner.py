@@ -115,9 +115,14 @@ class InnerDoor:
         """The whole form of the answer, beyond its meaning."""
         answer = outcome.answer
         if answer.status == 403:
-            # HTTP/2 has no phrase.
-            phrase = answer.phrase or f"Blocked by network policy ({BLOCKS[outcome.word][0]})"
-            check_text_block(replace(answer, phrase=phrase), outcome.word)
+            code, sentence = BLOCKS[outcome.word]
+            # HTTP/2 has no phrase, and the answer to HEAD no body.
+            whole = replace(
+                answer,
+                phrase=answer.phrase or f"Blocked by network policy ({code})",
+                body=answer.body or sentence.encode(),
+            )
+            check_text_block(whole, outcome.word)
         elif outcome.word not in (PASSED, CUT) and answer.status != 101:
             check_refusal(answer, answer.status)
 
@@ -148,6 +153,9 @@ def http2_fields(target: bytes, inner: Inner) -> Pairs:
 
 def outcome_of(answer: Response) -> Outcome:
     """`passed`, `refused`, `failed`, the reason of a block, or any other status as text."""
+    if answer.status == 403 and not answer.body:  # the answer to HEAD
+        code = answer.get("x-proxy-error")
+        return Outcome(next(reason for reason, (known, _) in BLOCKS.items() if known == code), answer)
     if answer.status == 403:
         return Outcome(reason_of_text(answer), answer)
     words = {200: PASSED, 400: REFUSED, 502: FAILED}

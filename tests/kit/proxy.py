@@ -121,7 +121,12 @@ class MitmdumpProcess(ProxyProcess):
 
     def wait_ready(self, patience: float = PATIENCE) -> None:
         self.until_printed("HTTP proxy listening on", patience)
-        found = re.search(r"HTTP proxy listening on (?:http://)?(\S+:\d+)", self.output)
-        assert found, self.output
-        self.http = found[1]
+        self.http = self.address_in(self.output)
         self.ca = self.home / "proxy" / "ca.pem"
+
+    @staticmethod
+    def address_in(output: str) -> str:
+        """The HTTP listener's address as the log tells it."""
+        found = re.search(r"HTTP proxy listening on (?:http://)?(\S+:\d+)", output)
+        assert found, output
+        return found[1]

@@ -7,7 +7,7 @@ import ssl
 from types import TracebackType
 from typing import Self
 
-from .wire import Response, Stream, read_response
+from .wire import Ended, Response, Stream, read_response
 
 TIMEOUT = 10.0
 
@@ -68,6 +68,14 @@ def exchange(address: str, data: bytes, method: str = "GET", step: int | None = 
     """One request on a connection of its own."""
     with Client(address) as client:
         return client.ask(data, method, step)
+
+
+def attempt(address: str, data: bytes, method: str = "GET") -> Response | None:
+    """The answer, or nothing when the connection was refused or cut."""
+    try:
+        return exchange(address, data, method)
+    except (Ended, ConnectionError):
+        return None
 
 
 def get(url: str, *fields: str, version: str = "HTTP/1.1") -> bytes:
