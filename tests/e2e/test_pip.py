@@ -58,7 +58,7 @@ def test_download_through_a_tunnel(
 
 def test_a_blocked_index_is_named_with_its_reason(proxy: ProxyProcess, index: HttpOrigin, tmp_path: Path) -> None:
     mark = index.recorder.mark()
-    done = download(proxy, tmp_path, f"https://evil.test:{index.port}/simple")
+    done = download(proxy, tmp_path, f"https://evil.test:{index.port}/simple", "-v")
     assert done.code == 1
     assert "Blocked by network policy (blocked-by-allowlist)" in done.out + done.err, done
     assert not index.recorder.since(mark)
