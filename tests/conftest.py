@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.kit.dishonest import dishonest_websocket
 from tests.kit.fleet import Fleet
 from tests.kit.hooks import CANARY, ORIGIN_NAMES, SECRET_VARIABLE
 from tests.kit.origins import HttpOrigin, echo
@@ -41,7 +42,7 @@ def fast_path(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def tls_origin(authority: TestAuthority) -> Iterator[HttpOrigin]:
     """The HTTPS origin behind every name whose requests are read."""
-    routes = {"ws": websocket_echo, "repos": echo, "a": echo, "b": echo, "graphql": echo}
+    routes = {"ws": websocket_echo, "bad-ws": dishonest_websocket, "repos": echo, "a": echo, "b": echo}
     with HttpOrigin("tls", routes, tls=authority.server_context(*ORIGIN_NAMES)) as running:
         yield running
 
