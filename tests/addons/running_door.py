@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Self
 
+from codex_network_proxy.addons.doorway import Doorway
 from codex_network_proxy.addons.front_door import DoorLimits, FrontDoor
 from codex_network_proxy.addons.handover import HandOver, TunnelReport
 from codex_network_proxy.policy.decision import (
@@ -24,6 +25,8 @@ from codex_network_proxy.policy.decision import (
     Unresolved,
     Verdict,
 )
+from tests.kit.raw import Client, connect
+from tests.kit.tcp_origins import TcpOrigin
 
 PATIENCE = 10.0
 REQUEST_ID = "id-1"
@@ -147,6 +150,12 @@ class RunningDoor:
 
         return asyncio.run_coroutine_threadsafe(body(), self._loop).result(PATIENCE)
 
+    @property
+    def doorway(self) -> Doorway:
+        running = self.door._doorway
+        assert running is not None
+        return running
+
     def settle_decision(self) -> None:
         """Lets the decision that waits go on."""
         assert self.authority.waiting.wait(PATIENCE)
@@ -170,3 +179,14 @@ class RunningDoor:
 
     def wait_until_empty(self) -> None:
         self.wait_until(lambda: self.door.taken == 0)
+
+
+def open_tunnel(door: RunningDoor, origin: TcpOrigin, host: str = "allowed.test") -> Client:
+    client = Client(door.address)
+    assert client.ask(connect(f"{host}:{origin.port}"), "CONNECT").status == 200
+    return client
+
+
+def still_open(client: Client) -> bool:
+    client.send(b"x")
+    return client.stream.exactly(1) == b"x"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
 from codex_network_proxy.socks.poller import Poller
 
@@ -90,3 +91,16 @@ async def settled(*steps: Awaitable[object]) -> None:
         await step
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def stalling(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port that answers no connection: its queue is full."""
+    with socket.socket() as listener, contextlib.ExitStack() as queue:
+        listener.bind((host, 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

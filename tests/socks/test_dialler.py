@@ -12,7 +12,7 @@ import pytest
 from codex_network_proxy.socks import dialler as module
 from codex_network_proxy.socks.dialler import DialError, DialFailure, Dialled, Dialler, dial
 
-from .sockets import new_poller, run, until
+from .sockets import new_poller, run, stalling, until
 
 HOME = IPv4Address("127.0.0.1")
 LONG, SHORT = 5.0, 0.01
@@ -21,19 +21,6 @@ LONG, SHORT = 5.0, 0.01
 @contextlib.contextmanager
 def listening(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     with socket.create_server((host, port)) as listener:
-        yield listener.getsockname()[1]
-
-
-@contextlib.contextmanager
-def stalling(host: str) -> Iterator[int]:
-    """A port that answers no connection: its queue is full."""
-    with socket.socket() as listener, contextlib.ExitStack() as queue:
-        listener.bind((host, 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = queue.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]
 
 
