@@ -67,7 +67,10 @@ def _inline(value: object) -> str:
             return json.dumps(value)
 
 
-def inspecting(*hooks: Hook, mode: str = "full", allowed: tuple[str, ...] = ("**.test",), mitm: bool = True) -> Policy:
+EVERYTHING = ("**.test", "127.0.0.1", "::1")
+
+
+def inspecting(*hooks: Hook, mode: str = "full", allowed: tuple[str, ...] = EVERYTHING, mitm: bool = True) -> Policy:
     """Names of the test reach loopback origins; the hooked ones are read."""
     names = dict.fromkeys([*(hook.host for hook in hooks), *NAMES])
     return Policy(
