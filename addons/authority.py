@@ -25,7 +25,15 @@ from codex_network_proxy.policy.decision import (
     Unavailable,
     Verdict,
 )
-from codex_network_proxy.policy.engine import NetworkPolicy, World, decide, judge_addresses, judge_host, judge_use
+from codex_network_proxy.policy.engine import (
+    NetworkPolicy,
+    World,
+    decide,
+    forget_judgements,
+    judge_addresses,
+    judge_host,
+    judge_use,
+)
 from codex_network_proxy.policy.interfaces import AuditSink, Clock, NetworkPolicyDecider, Resolver
 from codex_network_proxy.policy.modes import NetworkMode, method_allowed
 
@@ -120,6 +128,7 @@ class Authority:
     def replace(self, policy: NetworkPolicy | None) -> None:
         """Puts a new policy in force at once; `None` closes everything. Observers may then cut what it forbids."""
         self._policy = policy
+        forget_judgements()
         for observer in self._policy_observers:
             observer()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import assert_never
 
@@ -40,10 +41,16 @@ DECIDER_TIMEOUT = 60.0
 
 LOCALHOST = "localhost"
 
+REMEMBERED = 4096
+"""Targets whose judgement by the lists is remembered; the lists of one policy never change."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NetworkPolicy:
-    """One compiled configuration. Immutable; a reload swaps it whole (spec A1.6)."""
+    """One compiled configuration. Immutable; a reload swaps it whole (spec A1.6).
+
+    Two of them are equal only when they are the same, so that what one has judged can be remembered.
+    """
 
     enabled: bool
     mode: NetworkMode
@@ -91,6 +98,9 @@ class UseRuling:
         return any(ruling.decision is not Decision.ALLOW for ruling in self.rulings)
 
 
+_RELAY, _READ = UseRuling(), UseRuling(inspect=True)
+
+
 async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: World) -> Verdict:
     """Decides one request, in the order of spec A3. Suspends only for a decider or a lookup."""
     request_id = world.new_request_id()
@@ -113,6 +123,7 @@ async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: Wo
     return Allowed(request_id, request, (host, *use.rulings), addresses, use.inspect, use.hook)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def judge_host(policy: NetworkPolicy, target: Endpoint) -> Ruling | None:
     """Steps 3 to 5: the lists and local literals. `None` is an allowlist miss, which a decider may override."""
     if rule := policy.denied.match_deny(target.host, target.port):
@@ -179,7 +190,7 @@ def _judge_tunnel(policy: NetworkPolicy, request: NetworkPolicyRequest) -> UseRu
     inspect = hooked or policy.mode is NetworkMode.LIMITED
     if inspect and not policy.mitm:
         return UseRuling((_guard(BlockReason.MITM_REQUIRED),))
-    return UseRuling(inspect=inspect)
+    return _READ if inspect else _RELAY
 
 
 def _judge_http(policy: NetworkPolicy, target: Endpoint, use: HttpUse) -> UseRuling:
@@ -194,7 +205,7 @@ def _judge_http(policy: NetworkPolicy, target: Endpoint, use: HttpUse) -> UseRul
         rulings = (_hook_allow(hook),)
     if policy.mode is NetworkMode.LIMITED and not _reads_only(policy.mode, use):
         return UseRuling((*rulings, _guard(BlockReason.METHOD_NOT_ALLOWED)))
-    return UseRuling(rulings, inspect=True, hook=hook)
+    return UseRuling(rulings, inspect=True, hook=hook) if hook else _READ
 
 
 def _reads_only(mode: NetworkMode, use: HttpUse) -> bool:
@@ -205,7 +216,7 @@ def _reads_only(mode: NetworkMode, use: HttpUse) -> bool:
 async def find_addresses(target: Endpoint, resolver: Resolver) -> tuple[IPAddress, ...]:
     """The literal's own address, or one lookup of the name (spec A3 step 7). Raises `ResolutionFailed`."""
     if target.host.address is not None:
-        return (ip_address(target.host.text),)
+        return (ip_address(target.host.text) if target.host.zone else target.host.address,)
     addresses = tuple(await resolver.resolve(target.host.text, target.port))
     if not addresses:
         raise ResolutionFailed(f"could not resolve {target.host.text}")
@@ -221,6 +232,11 @@ def judge_addresses(
     """Step 7: every address must be one the policy lets us dial; one bad address blocks the name."""
     if any(is_own_listener(address, target.port) for address in addresses):
         return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
+    return _judge_addresses(policy, target, tuple(addresses))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _judge_addresses(policy: NetworkPolicy, target: Endpoint, addresses: tuple[IPAddress, ...]) -> Ruling | None:
     explicit = policy.allowed.literal_entry(target.host, target.port) is not None
     for address in addresses:
         if rule := policy.denied.match_address(address, target.port):
@@ -228,6 +244,12 @@ def judge_addresses(
         if not _may_dial(policy, target, classify(address), explicit=explicit):
             return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
     return None
+
+
+def forget_judgements() -> None:
+    """Lets go of policies that are no longer in force."""
+    judge_host.cache_clear()
+    _judge_addresses.cache_clear()
 
 
 def _may_dial(policy: NetworkPolicy, target: Endpoint, address_class: AddressClass, *, explicit: bool) -> bool:

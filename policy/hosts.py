@@ -7,7 +7,7 @@ and never compares text from the wire.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -40,8 +40,9 @@ class Host:
     """
 
     text: str
-    address: IPAddress | None = None
-    zone: str | None = None
+    # Both follow from the text; hashing an address alone costs as much as looking a name up.
+    address: IPAddress | None = field(default=None, hash=False)
+    zone: str | None = field(default=None, hash=False)
 
     @property
     def is_literal(self) -> bool:
