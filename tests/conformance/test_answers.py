@@ -1,4 +1,4 @@
-"""Classes F10, F14 and J03 where HTTPS is read: what an origin says costs its own request and leads nobody around us."""
+"""Classes F10, F14 and J03 where HTTPS is read: a bad answer costs its own request, and leads nobody around us."""
 
 from __future__ import annotations
 

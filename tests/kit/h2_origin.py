@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 
 from .server import RecordingStream, Server
 
@@ -27,7 +28,11 @@ class Http2Origin(Server):
         stream.sock.sendall(connection.data_to_send())
         requests: dict[int, list[tuple[str, str]]] = {}
         while data := stream.some():
-            for event in connection.receive_data(data):
+            try:
+                received = connection.receive_data(data)
+            except h2.exceptions.ProtocolError:
+                return  # What was sent is recorded.
+            for event in received:
                 self._react(connection, event, requests, stream)
             stream.sock.sendall(connection.data_to_send())
 
