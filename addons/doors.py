@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import cast
 
 from mitmproxy import ctx
-from mitmproxy.addons.proxyserver import Proxyserver
 
 from .engine import InProcessEngine
+from .engine_options import engine_ports
 from .runtime import Runtime
 from .settings import Settings
 from .web_entries import WebEntries
@@ -56,8 +55,7 @@ class Doors:
         runtime.open_door(self._engine, self._entries)
 
     def _protect_engine_listeners(self, runtime: Runtime) -> None:
-        proxyserver = cast(Proxyserver, ctx.master.addons.get("proxyserver"))
-        for _, port, *_ in proxyserver.listen_addrs():
+        for port in engine_ports(ctx.master):
             runtime.authority.own_listeners.add(port)
         if ctx.master.addons.get("webaddon") is not None:
             runtime.authority.own_listeners.add(ctx.options.web_port)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
+from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.master import Master
+from mitmproxy.proxy import mode_specs
 
 from .guard import LOCKED_OPTIONS, forbidden_option
 
@@ -33,6 +36,17 @@ def asked_for_listener(master: Master) -> bool:
     return bool(options.listen_port is not None or options.listen_host or list(options.mode) != _DEFAULT_MODE)
 
 
+def engine_ports(master: Master) -> set[int]:
+    """The ports of the engine's own listeners, open or about to open."""
+    proxyserver = cast(Proxyserver, master.addons.get("proxyserver"))
+    bound = {port for _, port, *_ in proxyserver.listen_addrs()}
+    if not master.options.server and not bound:
+        return bound
+    modes = (mode_specs.ProxyMode.parse(spec) for spec in master.options.mode)
+    asked = {mode.listen_port(master.options.listen_port) for mode in modes}
+    return bound | {port for port in asked if port}
+
+
 def close_engine_listener(master: Master) -> None:
     """Keeps the engine from listening by itself.
 
@@ -42,3 +56,6 @@ def close_engine_listener(master: Master) -> None:
     for task in asyncio.all_tasks():
         if task.get_name() == "setup_servers":
             task.cancel()
+    # It counts as open already, and would not be opened again.
+    proxyserver = cast(Proxyserver, master.addons.get("proxyserver"))
+    proxyserver.servers._instances.clear()

@@ -38,6 +38,7 @@ class Settings:
         self._certificates = certificates
         self.owns_runtime = runtime is None
         self._watch: asyncio.Task[None] | None = None
+        self._reopen = False
 
     @property
     def authority(self) -> Authority | None:
@@ -60,13 +61,21 @@ class Settings:
         loader.add_option("codex_resolve", Sequence[str], [], "NAME=ADDRESS pairs that are not looked up.")
         loader.add_option("codex_fast_path", bool, True, "Relay tunnels that need no inspection outside the engine.")
         problem = prepare_options(ctx.master)
-        if self.owns_runtime and (problem or not asked_for_listener(ctx.master)):
-            close_engine_listener(ctx.master)
+        if self.owns_runtime:
+            self._take_over_listener(wanted=problem is None and asked_for_listener(ctx.master))
         if problem:
             # An exception here would leave the engine running without any policy.
             logger.error("%s", problem)
         if ctx.master.addons.get(Guard.name) is None:
             ctx.master.addons.add(Guard())
+
+    def _take_over_listener(self, *, wanted: bool) -> None:
+        """The engine's own listener opens only when it was asked for, and on loopback unless a host was named."""
+        if wanted and ctx.options.listen_host:
+            return
+        close_engine_listener(ctx.master)
+        ctx.options.update(listen_host="127.0.0.1")
+        self._reopen = wanted
 
     def configure(self, updated: set[str]) -> None:
         if self.runtime is None and "codex_config" in updated:
@@ -88,6 +97,8 @@ class Settings:
             return
         self.runtime.authority.on_policy(self._use_tls_files)
         self._use_tls_files()
+        if self._reopen:
+            ctx.options.update(server=True)
         loop = asyncio.get_running_loop()
         self._watch = loop.create_task(self._watch_file(self.runtime))
         if hasattr(signal, "SIGHUP"):
