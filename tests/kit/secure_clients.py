@@ -101,6 +101,6 @@ def httpx_client(proxy: ProxyProcess, http2: bool) -> httpx.Client:
 
 def openssl_client(proxy: ProxyProcess, folder: Path, at: str, name: str, *options: str) -> Done:
     """A handshake and nothing more."""
-    command = [need("openssl"), "s_client", "-proxy", proxy.http, "-connect", at, "-servername", name]
+    command: list[str | Path] = [need("openssl"), "s_client", "-proxy", proxy.http, "-connect", at, "-servername", name]
     command += ["-CAfile", str(proxy.ca), "-verify_return_error", *options]
     return run(command, folder)
