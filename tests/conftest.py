@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.kit.dishonest import dishonest_websocket
 from tests.kit.fleet import Fleet
@@ -12,6 +14,12 @@ from tests.kit.hooks import CANARY, ORIGIN_NAMES, SECRET_VARIABLE
 from tests.kit.origins import HttpOrigin, echo
 from tests.kit.tls import TestAuthority
 from tests.kit.websocket import websocket_echo
+
+# Under load it takes long to think of examples, which says nothing about the code. CI tries the same ones each time.
+settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
