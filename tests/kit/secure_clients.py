@@ -80,7 +80,8 @@ def node(
 ) -> Any:
     script = folder / "client.js"
     script.write_text(NODE)
-    command = [need("node"), script, *proxy.http.split(":"), version, method, target, json.dumps(headers or {})]
+    command: list[str | Path] = [need("node"), script, *proxy.http.split(":")]
+    command += [version, method, target, json.dumps(headers or {})]
     done = run(command, folder, {"NODE_EXTRA_CA_CERTS": str(proxy.ca)} if trusting else {})
     assert done.code == 0, done
     return json.loads(done.out)
