@@ -25,7 +25,7 @@ def make_wheel() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in (files | {"kit_demo-1.0.dist-info/RECORD": record}).items():
-            archive.writestr(name, text)
+            archive.writestr(zipfile.ZipInfo(name), text)  # Without the time of day: the same bytes each time.
     return buffer.getvalue()
 
 

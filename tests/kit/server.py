@@ -35,6 +35,7 @@ class Recorder:
     def __init__(self) -> None:
         self.connections: list[Connection] = []
         self.changed = threading.Condition()
+        self.stopping = threading.Event()
 
     def opened(self, peer: str) -> Connection:
         with self.changed:
@@ -98,7 +99,6 @@ class Server:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.recorder = Recorder()
         self.tls = tls
-        self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server((host, 0), family=family, backlog=512)
         self.host, self.port = self._listener.getsockname()[:2]
@@ -113,7 +113,7 @@ class Server:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stopping.set()
+        self.recorder.stopping.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from .server import RecordingStream, Server
+from .server import PATIENCE, RecordingStream, Server
 
 Behaviour = Callable[[RecordingStream], None]
 BANNER = b"220 mail.test ready\r\n"
@@ -46,5 +46,5 @@ def answer_then_listen(stream: RecordingStream) -> None:
 
 
 def never_read(stream: RecordingStream) -> None:
-    """Takes the connection and no byte, until the client goes or the origin stops."""
-    stream.recorder.wait(lambda: stream.connection.closed or not stream.sock.fileno(), "the end")
+    """Takes the connection and no byte, until the origin stops."""
+    stream.recorder.stopping.wait(PATIENCE)
