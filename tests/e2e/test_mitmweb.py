@@ -228,3 +228,9 @@ def test_no_option_opens_the_policy(change: dict[str, object], tmp_path: Path, o
         if "map_remote" in change:
             attempt(proxy.http, get(f"http://allowed.test:{origin.port}/t"))
             assert all(b"denied.test" not in one for one in origin.recorder.heads)
+
+
+def test_its_default_port_is_not_the_one_of_socks(tmp_path: Path) -> None:
+    with MitmdumpProcess(tmp_path, OPEN, program="mitmweb", arguments=["--no-web-open-browser"]) as proxy:
+        proxy.until(lambda: ":8083" in proxy.output or 8083 in [port for _, port in proxy.world.binds()], "port 8083")
+        assert 8081 not in [port for _, port in proxy.world.binds()]
