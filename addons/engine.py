@@ -15,6 +15,7 @@ from mitmproxy.proxy.layers import modes
 from codex_network_proxy.policy.decision import Allowed
 
 from .connection import PolicedConnection
+from .door_tunnels import holds
 from .handover import HandOver
 
 logger = logging.getLogger("codex_network_proxy")
@@ -38,40 +39,62 @@ class InProcessEngine:
 
     def close(self) -> None:
         """Cuts every connection that is being served."""
-        for task in list(self._tasks):
-            task.cancel()
+        for task, handler in list(self._tasks.items()):
+            _cut(task, handler)
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
         """After a change of the policy: cuts each connection that does something it no longer allows; how many."""
-        cut = 0
-        for task, handler in list(self._tasks.items()):
-            if not all(still_allowed(verdict) for verdict in handler.verdicts()):
-                task.cancel()
-                cut += 1
-        return cut
+        doomed = [
+            (task, handler)
+            for task, handler in self._tasks.items()
+            if not all(holds(still_allowed, verdict) for verdict in handler.verdicts())
+        ]
+        for task, handler in doomed:
+            _cut(task, handler)
+        return len(doomed)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
             logger.error("an engine connection failed (%s)", type(error).__name__)
 
-    def _started(self, handler: PolicedConnection) -> None:
-        if task := asyncio.current_task():
-            self._tasks[task] = handler
-
     async def _serve(self, handover: HandOver) -> None:
         try:
-            reader, writer = await _streams(handover)
-            handler = PolicedConnection(self._master, reader, writer, self._master.options, self._mode)
-            handler.tunnel = handover.verdict
-            handler.layer = modes.HttpProxy(handler.layer.context)
-            self._started(handler)
-            proxyserver = cast(Proxyserver, self._master.addons.get("proxyserver"))
+            try:
+                reader, writer = await _streams(handover)
+            except BaseException:
+                handover.sock.close()
+                raise
+            # From here on the socket is the transport's: closing it behind its back would hit whoever gets the number.
+            await self._run(handover, reader, writer)
+        finally:
+            handover.done()
+
+    async def _run(self, handover: HandOver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = PolicedConnection(self._master, reader, writer, self._master.options, self._mode)
+        handler.tunnel = handover.verdict
+        handler.layer = modes.HttpProxy(handler.layer.context)
+        if task := asyncio.current_task():
+            self._tasks[task] = handler
+        proxyserver = cast(Proxyserver, self._master.addons.get("proxyserver"))
+        try:
             with proxyserver.register_connection(handler.client.id, handler):
                 await handler.handle_client()
-        finally:
-            handover.sock.close()
-            handover.done()
+        except BaseException:
+            writer.transport.abort()
+            raise
+        writer.close()
+
+
+def _cut(task: asyncio.Task[None], handler: PolicedConnection) -> None:
+    """Ends a connection as an idle one is ended, with its origins, but without waiting for bytes to be taken."""
+    client = handler.transports.get(handler.client)
+    if client is None or client.handler is None:
+        task.cancel()
+        return
+    client.handler.cancel("cut")
+    if isinstance(client.writer, asyncio.StreamWriter):
+        client.writer.transport.abort()
 
 
 async def _streams(handover: HandOver) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -29,11 +29,11 @@ def server_context(leaf: Leaf) -> SSL.Context:
 
 
 def choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
-    """The origin's choice where it is known, else the client's first that the engine speaks."""
+    """The origin's choice where it is known, else HTTP/2 wherever it is offered, as servers do (RFC 7301 3.2)."""
     origin, http2 = connection.get_app_data()
     if origin == b"":
         return SSL.NO_OVERLAPPING_PROTOCOLS
     spoken = (b"h2", b"http/1.1") if http2 else (b"http/1.1",)
     if origin in offered and origin in spoken:
         return origin
-    return next((protocol for protocol in offered if protocol in spoken), SSL.NO_OVERLAPPING_PROTOCOLS)
+    return next((protocol for protocol in spoken if protocol in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
