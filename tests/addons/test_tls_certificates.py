@@ -167,7 +167,7 @@ def test_a_connection_that_somebody_else_prepared_is_not_used(addon: TlsCertific
     ("offered", "origin", "http2", "chosen"),
     [
         pytest.param(["h2", "http/1.1"], None, True, "h2", id="the client's first choice"),
-        pytest.param(["http/1.1", "h2"], None, True, "http/1.1", id="in the client's order"),
+        pytest.param(["http/1.1", "h2"], None, True, "h2", id="HTTP/2 first, whatever the client's order"),
         pytest.param(["h2", "http/1.1"], b"http/1.1", True, "http/1.1", id="the origin's choice where it is known"),
         pytest.param(["h2", "http/1.1"], b"", True, None, id="an origin without the extension"),
         pytest.param(["http/1.1"], b"h2", True, "http/1.1", id="an origin's choice that the client did not offer"),
