@@ -1,4 +1,4 @@
-"""An HTTP/2 origin over TLS: answers `/t` and `/echo` on every stream."""
+"""An HTTP/2 origin over TLS: answers `/t`, `/echo` and `/trailers` on every stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .server import RecordingStream, Server
 
 
 class Http2Origin(Server):
-    """Each request is recorded as the JSON list of its fields."""
+    """Each request is recorded as the JSON list of its fields, and its trailers as another."""
 
     def __init__(self, tls: ssl.SSLContext, name: str = "h2") -> None:
         super().__init__(tls=tls)
@@ -47,6 +47,9 @@ class Http2Origin(Server):
             case h2.events.RequestReceived(stream_id=int(number), headers=fields):
                 requests[number] = _text(fields or [])
                 self.recorder.note(lambda: stream.connection.heads.append(json.dumps(requests[number]).encode()))
+            case h2.events.TrailersReceived(headers=fields):
+                trailers = _text(fields or [])
+                self.recorder.note(lambda: stream.connection.heads.append(json.dumps(trailers).encode()))
             case h2.events.DataReceived(stream_id=int(number), flow_controlled_length=int(length)):
                 connection.acknowledge_received_data(length, number)
             case h2.events.StreamEnded(stream_id=int(number)):
@@ -59,7 +62,10 @@ class Http2Origin(Server):
         connection.send_headers(
             number, [(":status", "200"), ("x-origin", self.name), ("content-length", str(len(body)))]
         )
-        connection.send_data(number, body, end_stream=True)
+        trailing = dict(fields)[":path"].startswith("/trailers")
+        connection.send_data(number, body, end_stream=not trailing)
+        if trailing:
+            connection.send_headers(number, [("x-checksum", "1234")], end_stream=True)
 
 
 def _text(fields: Iterable[tuple[bytes | str, bytes | str]]) -> list[tuple[str, str]]:
