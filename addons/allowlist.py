@@ -7,9 +7,11 @@ from mitmproxy import http
 from codex_network_proxy.policy.decision import Allowed
 from codex_network_proxy.policy.hosts import Endpoint
 
+from .authority import Authority
 from .blocked import refuse, refuse_bad
-from .flow_requests import BadRequest, connect_request, http_request, is_inner
-from .sessions import Session, session_of
+from .fail_closed import fail_closed
+from .flow_requests import BadRequest, connect_request, http_request
+from .sessions import Session, session_for
 
 
 class Allowlist:
@@ -17,36 +19,36 @@ class Allowlist:
 
     name = "codex-allowlist"
 
+    @fail_closed
     async def http_connect(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
+        session = session_for(flow)
         if flow.response or session is None or session.authority is None:
             return
         try:
-            await self._connect(flow, session)
+            await self._connect(flow, session, session.authority)
         except BadRequest as error:
             refuse_bad(flow, error)
 
-    async def _connect(self, flow: http.HTTPFlow, session: Session) -> None:
+    async def _connect(self, flow: http.HTTPFlow, session: Session, authority: Authority) -> None:
         request = connect_request(flow, session)
         session.user_agent = flow.request.headers.get("user-agent")
-        if session.tunnel_decided and session.tunnel and session.tunnel.request.target == request.target:
-            # The door has decided, audited and recorded this very CONNECT already.
-            verdict = session.tunnel
-        else:
-            assert session.authority
+        decided, session.tunnel_decided = session.tunnel_decided, False
+        if not (decided and session.tunnel and session.tunnel.request.target == request.target):
             session.tunnel = None
-            answer = await session.authority.decide(request)
-            if not isinstance(answer, Allowed):
-                refuse(flow, answer)
+            verdict = await authority.decide(request)
+            if not isinstance(verdict, Allowed):
+                refuse(flow, verdict)
                 return
-            verdict = answer
-        session.tunnel_decided = False
-        session.tunnel = verdict
+            session.tunnel = verdict
+        # Else the door has decided, audited and recorded this very CONNECT already.
         flow.request.data.host = request.host
-        session.grant(request.host, request.port, verdict)
+        if not session.tunnel.inspect:
+            # Into an inspected tunnel nothing is dialled before a request in it has passed.
+            session.grant(request.host, request.port, session.tunnel)
 
+    @fail_closed
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
+        session = session_for(flow)
         if flow.response or flow.error or session is None or session.authority is None:
             return
         try:
@@ -61,23 +63,15 @@ class Allowlist:
         else:
             refuse(flow, verdict)
 
-    def response(self, flow: http.HTTPFlow) -> None:
-        if (session := session_of(flow.client_conn.id)) and flow.websocket is None:
-            session.forget(flow)
-
-    def error(self, flow: http.HTTPFlow) -> None:
-        if session := session_of(flow.client_conn.id):
-            session.forget(flow)
-
-    websocket_end = error
-
 
 def _send_canonical(flow: http.HTTPFlow, target: Endpoint) -> None:
-    """What was matched is what is dialled and named in Host (spec A2.1)."""
-    default = 443 if flow.request.scheme == "https" else 80
+    """What was matched is what is dialled and named in Host (spec A2.1), in origin form."""
+    default = 443 if flow.request.data.scheme == b"https" else 80
     authority = target.host.bracketed if target.port == default else str(target)
     flow.request.data.host = target.host.text
-    if flow.request.is_http2 and is_inner(flow):
+    if flow.request.is_http2:
         flow.request.data.authority = authority.encode()
-    if "host" in flow.request.headers or not flow.request.is_http2:
+        flow.request.headers.pop("host", None)
+    else:
+        flow.request.data.authority = b""
         flow.request.headers["host"] = authority

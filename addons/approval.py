@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from mitmproxy import http
 
-from .sessions import session_of
+from .fail_closed import fail_closed
+from .sessions import session_for
 
 
 class Approval:
-    """An exception anywhere before it leaves the request without approval, and then it is never sent."""
+    """A rule that refuses or fails has answered the flow; then the candidate counts for nothing."""
 
     name = "codex-approval"
 
+    @fail_closed
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
+        session = session_for(flow)
         if session is None:
             return
         candidate = session.candidates.pop(flow.id, None)

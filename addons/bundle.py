@@ -21,8 +21,9 @@ from .web_entries import WebEntries
 def build(runtime: Runtime | None = None) -> list[object]:
     """The addons in the order in which they look at a request.
 
-    Settings come first because the others ask them; the decision precedes everything that edits the request; the
-    approval comes last, so that a rule that fails leaves nothing approved. The doors open when all others run.
+    Settings come first because the others ask them. Hop-by-hop headers go before the decision, which sees what the
+    origin will see; everything else that edits the request comes after it. The approval is last, so that a rule that
+    refuses leaves nothing approved. The doors open when all others run.
     """
     certificates, entries = TlsCertificates(), WebEntries()
     settings = Settings(certificates, runtime)
@@ -32,10 +33,10 @@ def build(runtime: Runtime | None = None) -> list[object]:
         certificates,
         ClientTrust(settings),
         UnixSockets(),
+        Headers(),
         Allowlist(),
         LimitedMode(),
         MitmHooks(),
-        Headers(),
         Streaming(),
         Approval(),
         entries,

@@ -8,20 +8,39 @@ import time
 from typing import Any
 
 from mitmproxy import options
-from mitmproxy.connection import ConnectionState, Server
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.master import Master
 from mitmproxy.proxy import commands, events, mode_servers, mode_specs, server_hooks
 from mitmproxy.proxy.server import ConnectionIO
 
-from codex_network_proxy.policy.decision import Allowed, IPAddress
+from codex_network_proxy.policy.decision import Allowed
 from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 
-from .engine_events import DirectEvents
+from .engine_events import WRITE_LIMIT, DirectEvents
 from .sessions import Session, close_session, open_session, session_of
 
 REFUSED = "blocked by network policy"
 SETTINGS_ADDON = "codex-settings"
 """Holds the authority. Without it, as after a script was unloaded, sessions have none and grant nothing."""
+
+TLS_DEADLINE = 10.0
+"""Seconds from the dial to the end of the TLS handshake with an origin."""
+
+OWN_BACKLOG = 1 << 20
+"""Bytes that may wait for an origin while its own answer is being read."""
+
+HARMLESS = (
+    "client connect",
+    "client disconnect",
+    "client kill",
+    "server connect",
+    "server disconnect",
+    "closing transports",
+    "transports closed",
+    "Closing connection due to inactivity",
+    "a protocol layer crashed",
+)
+"""How the engine's messages begin that are passed on."""
 
 
 class PolicedConnection(DirectEvents):
@@ -39,17 +58,14 @@ class PolicedConnection(DirectEvents):
         self.tunnel: Allowed | None = None
 
     def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
-        """The engine's own records; what `ClientTrust` says better is left out."""
-        if not message.startswith("Client TLS handshake failed"):
+        """Only what surely holds nothing that was sent: the engine's messages quote heads, payloads and values."""
+        if message.startswith(HARMLESS):
             super().log(message, level, exc_info)
 
-    def verdicts(self) -> tuple[Allowed, ...]:
+    def verdicts(self) -> list[Allowed]:
         """Everything this connection does at the moment because a policy once allowed it."""
         session = session_of(self.client.id)
-        if session is None:
-            return ()
-        requests = (approval.verdict for approval in session.approvals.values())
-        return (*([session.tunnel] if session.tunnel else []), *requests)
+        return session.verdicts() if session else []
 
     async def handle_client(self) -> None:
         """Runs the connection to its end, with a session that lasts exactly as long."""
@@ -68,46 +84,73 @@ class PolicedConnection(DirectEvents):
         finally:
             close_session(self.client.id)
 
+    async def drain_writers(self) -> None:
+        """Waits until the others have taken what came from this connection, and until it may be read on."""
+        task = asyncio.current_task()
+        own: Connection = self.client
+        for connection, io in list(self.transports.items()):
+            if io.handler is task:
+                own = connection
+            if isinstance(io.writer, asyncio.StreamWriter) and self._is_behind(connection, io, io.writer):
+                await self._drain(io, io.writer)
+        if session := session_of(self.client.id):
+            await session.may_read(own)
+
+    def _is_behind(self, connection: Connection, io: ConnectionIO, writer: asyncio.StreamWriter) -> bool:
+        """An origin that answers while it is being sent to must be read, or both sides would wait for each other."""
+        own_origin = io.handler is asyncio.current_task() and connection is not self.client
+        return writer.transport.get_write_buffer_size() > (OWN_BACKLOG if own_origin else WRITE_LIMIT)
+
+    async def _drain(self, io: ConnectionIO, writer: asyncio.StreamWriter) -> None:
+        try:
+            await writer.drain()
+        except OSError as error:
+            if io.handler is not None:
+                io.handler.cancel(f"Error sending data: {error}")
+
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """As the engine's own, but dials only what was granted and only the addresses that were checked."""
         server = command.connection
         hook_data = server_hooks.ServerConnectionHookData(client=self.client, server=server)
         await self.handle_hook(server_hooks.ServerConnectHook(hook_data))
-        addresses = self._granted(server)
-        if server.error or not addresses:
+        verdict = self._granted(server)
+        if server.error or verdict is None:
             await self._failed(command, hook_data, server.error or REFUSED)
             return
         try:
-            reader, writer = await self._dial(server, addresses)
+            reader, writer = await self._dial(server, verdict)
         except DialError as error:
             await self._failed(command, hook_data, str(error))
         except asyncio.CancelledError:
             await self._failed(command, hook_data, "connection cancelled")
             raise
         else:
-            await self._serve_server(command, hook_data, reader, writer)
+            await self._serve_server(command, hook_data, verdict, reader, writer)
 
-    def _granted(self, server: Server) -> tuple[IPAddress, ...]:
+    def _granted(self, server: Server) -> Allowed | None:
         session = session_of(self.client.id)
         if session is None or server.address is None or server.transport_protocol != "tcp":
-            return ()
-        return session.grants.get((server.address[0], server.address[1]), ())
+            return None
+        return session.grants.get((server.address[0], server.address[1]))
 
-    async def _dial(
-        self, server: Server, addresses: tuple[IPAddress, ...]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _dial(self, server: Server, verdict: Allowed) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         assert server.address
         server.timestamp_start = time.time()
-        sock = await dial(addresses, server.address[1])
+        sock = None
         try:
+            sock = await dial(verdict.addresses, server.address[1])
             return await asyncio.open_connection(sock=sock)
-        except OSError as error:
-            sock.close()
+        except DialError:
+            raise
+        except Exception as error:
+            if sock is not None:
+                sock.close()
             raise DialError(DialFailure.OTHER) from error
 
     async def _failed(
         self, command: commands.OpenConnection, hook_data: server_hooks.ServerConnectionHookData, error: str
     ) -> None:
+        self.transports.pop(command.connection, None)
         command.connection.error = error
         await self.handle_hook(server_hooks.ServerConnectErrorHook(hook_data))
         await self.server_event(events.OpenConnectionCompleted(command, error))
@@ -116,22 +159,33 @@ class PolicedConnection(DirectEvents):
         self,
         command: commands.OpenConnection,
         hook_data: server_hooks.ServerConnectionHookData,
+        verdict: Allowed,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        server = command.connection
+        server, session = command.connection, session_of(self.client.id)
         server.timestamp_tcp_setup = time.time()
         server.state = ConnectionState.OPEN
         server.peername = writer.get_extra_info("peername")
         server.sockname = writer.get_extra_info("sockname")
         self.transports[server] = ConnectionIO(handler=asyncio.current_task(), reader=reader, writer=writer)
+        if session:
+            session.dialled_under(server.id, verdict)
+        deadline = asyncio.get_running_loop().call_later(TLS_DEADLINE, self._check_tls, server)
         await self.handle_hook(server_hooks.ServerConnectedHook(hook_data))
         await self.server_event(events.OpenConnectionCompleted(command, None))
         try:
             await self.handle_connection(server)
         finally:
+            deadline.cancel()
+            if session:
+                session.dialled.pop(server.id, None)
             server.timestamp_end = time.time()
             await self.handle_hook(server_hooks.ServerDisconnectedHook(hook_data))
+
+    def _check_tls(self, server: Server) -> None:
+        if server.tls and not server.tls_established and server in self.transports:
+            self.close_connection(server)
 
 
 def install() -> None:

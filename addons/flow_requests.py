@@ -6,11 +6,16 @@ from mitmproxy import http
 
 from codex_network_proxy.policy.decision import HttpUse, NetworkPolicyRequest, NetworkProtocol, Tunnel
 from codex_network_proxy.policy.errors import InvalidHost
-from codex_network_proxy.policy.hosts import Endpoint, parse_endpoint, parse_host, parse_port
+from codex_network_proxy.policy.hosts import Endpoint, Host, parse_endpoint, parse_host, parse_port
 
 from .sessions import Session
+from .websockets import asks_for_websocket
 
 MISMATCH = "host mismatch"
+
+UNIX_SOCKET_HEADER = "x-unix-socket"
+UNIX_SOCKET = Endpoint(Host("unix-socket", None, None), 0)
+"""The sentinel that stands for a socket where a server is named (spec B10.3)."""
 
 
 class BadRequest(Exception):
@@ -48,7 +53,7 @@ def http_request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyRequest:
     if method.upper() == "TRACE":
         raise BadRequest(405, "TRACE is not supported")
     target = inner_target(flow, session) if is_inner(flow) else plain_target(flow)
-    secure = flow.request.scheme == "https"
+    secure = flow.request.data.scheme == b"https"
     protocol = NetworkProtocol.HTTPS_CONNECT if is_inner(flow) else NetworkProtocol.HTTP
     return NetworkPolicyRequest(protocol, target, _use(flow, session, method, secure), method, session.client_address)
 
@@ -69,7 +74,7 @@ def inner_target(flow: http.HTTPFlow, session: Session) -> Endpoint:
 def plain_target(flow: http.HTTPFlow) -> Endpoint:
     """The target of an absolute-form or origin-form request, if the Host header agrees (spec B4.6)."""
     target = target_of(flow)
-    default = 443 if flow.request.scheme == "https" else 80
+    default = 443 if flow.request.data.scheme == b"https" else 80
     for authority in flow.request.headers.get_all("host"):
         if _endpoint(authority, default, "invalid Host header") != target:
             raise BadRequest(400, "Host header does not match request target")
@@ -81,7 +86,8 @@ def _authorities(flow: http.HTTPFlow) -> list[str]:
     hosts = flow.request.headers.get_all("host")
     if len(hosts) > 1:
         raise BadRequest(400, MISMATCH)
-    return [*hosts, *([flow.request.authority] if flow.request.authority else [])]
+    authority = flow.request.data.authority
+    return [*hosts, *([authority.decode("utf-8", "replace")] if authority else [])]
 
 
 def _endpoint(authority: str, default_port: int, text: str) -> Endpoint:
@@ -99,17 +105,10 @@ def _use(flow: http.HTTPFlow, session: Session, method: str, secure: bool) -> Ht
         path=flow.request.data.path.decode("latin-1"),
         headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields),
         has_body=session.expects_body(flow) or _announces_body(flow),
-        upgrade="websocket" if asks_for_websocket(flow.request.headers) else None,
+        upgrade="websocket" if asks_for_websocket(flow.request) else None,
     )
 
 
 def _announces_body(flow: http.HTTPFlow) -> bool:
     length = flow.request.headers.get("content-length", "0")
     return "transfer-encoding" in flow.request.headers or length.strip("0") != ""
-
-
-def asks_for_websocket(headers: http.Headers) -> bool:
-    """Whether the request asks for a WebSocket and for nothing else (RFC 6455 section 4.1)."""
-    upgrades = [token.strip().lower() for value in headers.get_all("upgrade") for token in value.split(",")]
-    tokens = [token.strip().lower() for value in headers.get_all("connection") for token in value.split(",")]
-    return upgrades == ["websocket"] and "upgrade" in tokens

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mitmproxy import ctx, exceptions, http
-from mitmproxy.proxy import mode_specs, server_hooks
+from mitmproxy import ctx, exceptions, http, tls
+from mitmproxy.proxy import layer, mode_specs, server_hooks
 
 from .blocked import refuse_undecided
 from .connection import REFUSED
-from .sessions import session_of
+from .sessions import session_for, session_of
+from .tls_routing import CloseLayer, insist_on_interception, may_follow
 
 LOCKED_OPTIONS: dict[str, object] = {
     "ssl_insecure": False,
@@ -17,6 +18,7 @@ LOCKED_OPTIONS: dict[str, object] = {
     "validate_inbound_headers": True,
     "stream_large_bodies": None,
     "onboarding": False,
+    "connection_strategy": "lazy",
     "rawtcp": True,
     "ignore_hosts": [],
     "allow_hosts": [],
@@ -36,13 +38,20 @@ class Guard:
         if problem := forbidden_option(updated):
             raise exceptions.OptionsError(problem)
 
+    def next_layer(self, data: layer.NextLayer) -> None:
+        if not may_follow(data, session_of(data.context.client.id)):
+            data.layer = CloseLayer(data.context)
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        insist_on_interception(data)
+
     def http_connect(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
+        session = session_for(flow)
         if flow.response is None and (session is None or session.tunnel is None):
             refuse_undecided(flow)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
+        session = session_for(flow)
         if flow.response is None and (session is None or session.approved(flow) is None):
             refuse_undecided(flow)
 
@@ -56,10 +65,22 @@ class Guard:
 def forbidden_option(updated: Iterable[str]) -> str | None:
     """The first of these options whose value the guard refuses, as a sentence for the person who set it."""
     for name in updated:
-        if name in LOCKED_OPTIONS and name in ctx.options and getattr(ctx.options, name) != LOCKED_OPTIONS[name]:
-            return f"{name} must stay {LOCKED_OPTIONS[name]!r}: it would lead around the network policy"
+        if name in LOCKED_OPTIONS and name in ctx.options and _value(name) != LOCKED_OPTIONS[name]:
+            return f"{name} must stay {LOCKED_OPTIONS[name]!r}: any other value would lead around the network policy"
     if "mode" in updated:
-        for spec in ctx.options.mode:
-            if not isinstance(mode_specs.ProxyMode.parse(spec), mode_specs.RegularMode):
-                return f"mode {spec!r} cannot be policed; use regular, for example --mode regular@127.0.0.1:9000"
+        return next((problem for spec in ctx.options.mode if (problem := _mode_problem(spec))), None)
     return None
+
+
+def _value(name: str) -> object:
+    value = getattr(ctx.options, name)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _mode_problem(spec: str) -> str | None:
+    try:
+        if isinstance(mode_specs.ProxyMode.parse(spec), mode_specs.RegularMode):
+            return None
+    except ValueError:
+        pass
+    return f"mode {spec!r} cannot be policed; use regular, for example --mode regular@127.0.0.1:9000"

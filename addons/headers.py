@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mitmproxy import http
 
-from .flow_requests import asks_for_websocket, is_inner
-from .sessions import session_of
+from .flow_requests import UNIX_SOCKET_HEADER, is_inner
+from .sessions import session_for
+from .websockets import asks_for_websocket
 
 REQUEST_HOP_BY_HOP = frozenset(
-    ("keep-alive", "proxy-connection", "proxy-authorization", "trailer", "te", "http2-settings", "x-unix-socket")
+    ("keep-alive", "proxy-connection", "proxy-authorization", "trailer", "te", "http2-settings", UNIX_SOCKET_HEADER)
 )
 RESPONSE_HOP_BY_HOP = frozenset(("keep-alive", "proxy-connection", "proxy-authenticate", "trailer"))
 IDENTITY = frozenset(
@@ -24,45 +27,42 @@ FRAMING = frozenset(("host", "content-length", "transfer-encoding"))
 
 
 class Headers:
-    """Strips hop-by-hop fields both ways; the upgrade to a WebSocket is the one that passes."""
+    """Strips hop-by-hop fields both ways, before any rule is asked: no rule matches on what the origin never sees.
+
+    The upgrade to a WebSocket is the one that passes.
+    """
 
     name = "codex-headers"
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
-        if flow.response or session is None or flow.id not in session.candidates:
+        if flow.response or flow.error or session_for(flow) is None:
             return
-        headers = flow.request.headers
-        websocket = asks_for_websocket(headers)
-        trailers_wanted = flow.request.is_http2 and headers.get("te") == "trailers"
-        _strip(headers, REQUEST_HOP_BY_HOP, websocket=websocket)
+        request = flow.request
+        trailers_wanted = request.is_http2 and request.headers.get("te", "").lower() == "trailers"
+        strip(request.headers, REQUEST_HOP_BY_HOP, websocket=asks_for_websocket(request))
         if trailers_wanted:
-            headers["te"] = "trailers"
+            request.headers["te"] = "trailers"
         if is_inner(flow):
-            _remove(headers, IDENTITY)
+            _remove(request.headers, IDENTITY)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if flow.response is None or session_of(flow.client_conn.id) is None:
+        if flow.response is None or session_for(flow) is None:
             return
-        _strip(flow.response.headers, RESPONSE_HOP_BY_HOP, websocket=flow.response.status_code == 101)
+        strip(flow.response.headers, RESPONSE_HOP_BY_HOP, websocket=flow.response.status_code == 101)
         if is_inner(flow):
             # It would lead the client around the proxy it does not know of.
             flow.response.headers.pop("alt-svc", None)
 
 
-def _strip(headers: http.Headers, names: frozenset[str], *, websocket: bool) -> None:
-    _remove(headers, names | _nominated(headers) | {"connection", "upgrade"})
+def strip(headers: http.Headers, names: frozenset[str], *, websocket: bool) -> None:
+    """Removes these fields and every one that a `Connection` field nominates."""
+    nominated = {token.strip().lower() for value in headers.get_all("connection") for token in value.split(",")}
+    _remove(headers, names | (nominated - FRAMING) | {"connection", "upgrade"})
     if websocket:
         headers["connection"] = "Upgrade"
         headers["upgrade"] = "websocket"
 
 
-def _nominated(headers: http.Headers) -> frozenset[str]:
-    """The names in every Connection line."""
-    lines = (value.decode("latin-1") for name, value in headers.fields if name.lower() == b"connection")
-    return frozenset(token.strip().lower() for line in lines for token in line.split(",")) - FRAMING
-
-
-def _remove(headers: http.Headers, names: frozenset[str]) -> None:
-    """In one pass over the fields: asking the engine's multidict for each name costs ten times as much."""
-    headers.fields = tuple(field for field in headers.fields if field[0].decode("latin-1").lower() not in names)
+def _remove(headers: http.Headers, names: Iterable[str]) -> None:
+    unwanted = {name.encode("latin-1", "replace") for name in names}
+    headers.fields = tuple(item for item in headers.fields if item[0].lower() not in unwanted)

@@ -1,147 +1,227 @@
-"""HTTP/1 in the engine, made strict: heads are checked as at the door, limits hold for every request."""
+"""HTTP/1 towards the client, made strict: heads as at the door, limits for every request, plain-text errors."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import h11
+from mitmproxy import http
+from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
     HttpEvent,
     ReceiveHttp,
-    RequestTrailers,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
     ResponseProtocolError,
     ResponseTrailers,
 )
-from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server, TBodyReader
+from mitmproxy.proxy.layers.http._http1 import Http1Server, make_body_reader
 
 from codex_network_proxy.policy.responses import error_response, wire
 
-from .http_head import HEAD_LIMIT, BadHead, check_request_head, find_head_end
+from .blocked import DISCARD_LIMIT
+from .http1_bodies import MALFORMED, StrictBodies
+from .http1_messages import opens_pipe, read_request, request_size, response_head, wants_close
+from .http_head import HEAD_LIMIT, BadHead, check_incomplete, find_head_end
 from .upstream_errors import client_text
 
 HEAD_DEADLINE = 10.0
 """Seconds from the first byte of a request head to its last."""
 
-
-class _WithoutTrailers:
-    """Reads a body and drops its trailers: the engine cannot carry them in HTTP/1, and nobody judged them."""
-
-    def __init__(self, reader: TBodyReader) -> None:
-        self._reader = reader
-
-    def __call__(self, buffer: Any) -> Any:
-        return self._strip(self._reader(buffer))
-
-    def read_eof(self) -> Any:
-        return self._strip(self._reader.read_eof())
-
-    @staticmethod
-    def _strip(event: Any) -> Any:
-        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
+LINGER = 2.0
+"""Seconds that a client gets to read our last answer while it may still be sending."""
 
 
-class _BodyReader:
-    """A descriptor: whatever reader the engine sets, its trailers are dropped."""
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return instance.__dict__["_body_reader"]
-
-    def __set__(self, instance: Any, reader: TBodyReader) -> None:
-        instance.__dict__["_body_reader"] = _WithoutTrailers(reader)
-
-
-class PolicedHttp1Server(Http1Server):
-    """Towards the client: strict heads, 64 KiB, a deadline, and plain-text errors."""
-
-    body_reader = _BodyReader()
+class PolicedHttp1Server(StrictBodies, Http1Server):
+    """One client connection: a request at a time, each with one reading and one answer."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._head_timer: commands.RequestWakeup | None = None
+        self._timer: commands.RequestWakeup | None = None
+        self._skipped_line = False
+        self._closing = False
+        self._lingered = 0
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Wakeup):
-            yield from self._on_deadline(event)
+            yield from self._on_timer(event)
         else:
             yield from super()._handle_event(event)
 
-    def _on_deadline(self, event: events.Wakeup) -> layer.CommandGenerator[None]:
-        if event.command is self._head_timer and self.state == self.read_headers and self.buf:
-            yield from self._refuse(408, "request head timeout")
+    def must_wait(self) -> bool:
+        """A client that pipelines without reading answers has to wait as well."""
+        return super().must_wait() or (self.state == self.wait and len(self.buf) > HEAD_LIMIT)
+
+    def _on_timer(self, event: events.Wakeup) -> layer.CommandGenerator[None]:
+        if event.command is not self._timer:
+            return
+        if self.state == self._linger:
+            yield from self.cut()
+        elif self.state == self.read_headers and self.buf:
+            yield from self._refuse(BadHead(408, "request head timeout"))
+
+    # Requests
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        """Hands only heads that pass the strict check to the engine's own, more lenient parser."""
-        if isinstance(event, events.DataReceived):
-            raw = bytes(self.buf)
-            end = find_head_end(raw)
+        """Reads the next head by our own rules alone; the engine's more lenient parser sees none."""
+        if isinstance(event, events.ConnectionClosed):
+            yield from self.cut()
+            return
+        self._skip_empty_line()
+        raw = bytes(self.buf)
+        end = find_head_end(raw)
+        try:
             if end is None:
-                yield from self._wait_for_head(len(raw))
+                check_incomplete(raw)
+                yield from self._await_rest()
                 return
-            self._head_timer = None
-            try:
-                check_request_head(raw[:end])
-            except BadHead as error:
-                yield from self._refuse(error.status, error.message)
-                return
-        yield from super().read_headers(event)
+            self.request = read_request(raw[:end], inner=self.context.client.tls_established)
+        except BadHead as error:
+            yield from self._refuse(error)
+            return
+        self.buf.maybe_extract_at_most(end)
+        yield from self._begin(self.request)
 
-    def _wait_for_head(self, received: int) -> layer.CommandGenerator[None]:
-        if received > HEAD_LIMIT:
-            yield from self._refuse(431, "request head too large")
-        elif received and self._head_timer is None:
-            self._head_timer = commands.RequestWakeup(HEAD_DEADLINE)
-            yield self._head_timer
+    def _skip_empty_line(self) -> None:
+        """One empty line before a request is tolerated (RFC 9112 section 2.2)."""
+        if not self._skipped_line and bytes(self.buf).startswith(b"\r\n"):
+            self.buf.maybe_extract_at_most(2)
+            self._skipped_line = True
 
-    def _refuse(self, status: int, text: str) -> layer.CommandGenerator[None]:
-        """One clean answer, then the end of the connection: what follows a malformed head cannot be trusted."""
-        yield commands.SendData(self.conn, wire(error_response(status, text), close=True))
-        yield commands.CloseConnection(self.conn)
-        self.state = self.done
+    def _await_rest(self) -> layer.CommandGenerator[None]:
+        if self.buf and self._timer is None:
+            self._timer = commands.RequestWakeup(HEAD_DEADLINE)
+            yield self._timer
+
+    def _begin(self, request: http.Request) -> layer.CommandGenerator[None]:
+        self._timer, self._skipped_line = None, False
+        # The chain strips `connection` from the very fields that the flow shows; here it still stands.
+        self._closing = wants_close(request.data.http_version, request.headers)
+        size = request_size(request)
+        yield ReceiveHttp(RequestHeaders(self.stream_id, request, size == 0))
+        if self.state == self.read_headers:
+            self.body_reader = make_body_reader(size)
+            self.state = self.read_body
+            yield from self.state(events.DataReceived(self.conn, b""))
+
+    def _end_of_body(self) -> layer.CommandGenerator[None]:
+        assert self.request
+        if self.request.data.method != b"CONNECT":
+            yield ReceiveHttp(RequestEndOfMessage(self.stream_id))
+        yield from self.mark_done(request=True)
+
+    def bad_body(self) -> layer.CommandGenerator[None]:
+        """Nobody can tell where the next request begins: the exchange ends here."""
+        answered = self.response is not None
+        error = RequestProtocolError(self.stream_id, MALFORMED, ErrorCode.GENERIC_CLIENT_ERROR)
+        if self.conn.state & ConnectionState.CAN_READ and not answered:
+            yield from self._refuse(BadHead(400, MALFORMED))
+        else:
+            yield from self.cut()
+        yield ReceiveHttp(error)
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> layer.CommandGenerator[None]:
+        """After both halves: a pipe, the end, or the next request."""
+        self.request_done |= request
+        self.response_done |= response
+        if not self.request_done:
+            return
+        if not self.response_done:
+            self.state = self.wait
+            return
+        assert self.request
+        assert self.response
+        if opens_pipe(self.request, self.response):
+            yield from self.make_pipe()
+        elif self._closing:
+            yield from self._end()
+        else:
+            self.request_done = self.response_done = False
+            self.request = self.response = None
+            self.stream_id += 2
+            self.state = self.read_headers
+            if self.buf:
+                yield from self.state(events.DataReceived(self.conn, b""))
+
+    # Answers
 
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
+        if event.stream_id != self.stream_id:
+            return  # late news of an exchange that is over
         match event:
+            case ResponseHeaders():
+                yield from self._send_head(event)
+            case ResponseData():
+                if data := self._framing.wire(event.data):
+                    yield commands.SendData(self.conn, data)
+            case ResponseEndOfMessage():
+                if self._framing.end:
+                    yield commands.SendData(self.conn, self._framing.end)
+                yield from self.mark_done(response=True)
+            case ResponseProtocolError():
+                yield from self._send_error(event)
             case ResponseTrailers():
-                pass
-            case ResponseProtocolError() if not self.response and event.code.http_status_code() is not None:
-                status = event.code.http_status_code()
-                assert status is not None
-                yield commands.SendData(
-                    self.conn, wire(error_response(status, client_text(status, event.message)), close=True)
-                )
-                yield commands.CloseConnection(self.conn)
+                pass  # the engine cannot carry them in HTTP/1
             case _:
-                yield from super().send(event)
+                raise AssertionError(f"unexpected event {type(event).__name__}")
 
+    def _send_head(self, event: ResponseHeaders) -> layer.CommandGenerator[None]:
+        assert self.request
+        response = event.response
+        interim = 100 <= response.status_code < 200 and response.status_code != 101
+        if interim and self.request.data.http_version == b"HTTP/1.0":
+            return
+        if not interim:
+            self.response = response
+            self._closing = self._closing or self._must_close_early()
+        head = response_head(self.request, response, end_stream=event.end_stream, close=self._closing and not interim)
+        self._framing, self._closing = head.framing, self._closing or head.ends
+        yield commands.SendData(self.conn, head.data)
 
-class PolicedHttp1Client(Http1Client):
-    """Towards the origin: bounded heads, interim answers skipped, no trailers."""
+    def _must_close_early(self) -> bool:
+        """An answer that overtakes its request: waiting for a body that is long or endless is not worth it."""
+        if self.request_done or self.request is None:
+            return False
+        size = request_size(self.request)
+        return size is None or size > DISCARD_LIMIT
 
-    body_reader = _BodyReader()
+    def _send_error(self, event: ResponseProtocolError) -> layer.CommandGenerator[None]:
+        if not self.conn.state & ConnectionState.CAN_WRITE:
+            return
+        status = event.code.http_status_code()
+        if self.response is None and status is not None:
+            yield from self._refuse(BadHead(status, client_text(status, event.message)))
+        elif self.response_done:
+            yield from self._end()
+        else:
+            yield from self.cut()  # half an answer must not look whole
 
-    def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
-        if not isinstance(event, RequestTrailers):
-            yield from super().send(event)
+    def _refuse(self, error: BadHead) -> layer.CommandGenerator[None]:
+        """One clean answer, then the end of the connection."""
+        head_only = self.request is not None and self.request.data.method == b"HEAD"
+        answer = error_response(error.status, error.message)
+        yield commands.SendData(self.conn, wire(answer, close=True, head_only=head_only))
+        yield from self._end()
 
-    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.DataReceived) and self.request:
-            self._skip_interim_answers()
-            if find_head_end(bytes(self.buf)) is None and len(self.buf) > HEAD_LIMIT:
-                yield from self._fail("the origin's response head is too large")
-                return
-        yield from super().read_headers(event)
+    # The end
 
-    def _skip_interim_answers(self) -> None:
-        """100, 102 and 103 come before the answer; the engine would take them for it (RFC 9110 section 15.2)."""
-        while (end := find_head_end(raw := bytes(self.buf))) is not None:
-            if not (raw.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and raw[9:12] != b"101"):
-                return
-            self.buf.maybe_extract_at_most(end)
+    def _end(self) -> layer.CommandGenerator[None]:
+        """Closes our half, and the rest when the client has closed its own, so that the answer is not lost."""
+        if self.conn.state is not ConnectionState.OPEN:
+            yield from self.cut()
+            return
+        yield commands.CloseTcpConnection(self.conn, half_close=True)
+        self.state = self._linger
+        self._timer = commands.RequestWakeup(LINGER)
+        yield self._timer
+        self.buf.maybe_extract_at_most(len(self.buf))
 
-    def _fail(self, text: str) -> layer.CommandGenerator[None]:
-        assert self.stream_id is not None
-        yield commands.CloseConnection(self.conn)
-        yield ReceiveHttp(ResponseProtocolError(self.stream_id, text, ErrorCode.GENERIC_SERVER_ERROR))
-        self.state = self.done
+    def _linger(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        self._lingered += len(self.buf)
+        self.buf.maybe_extract_at_most(len(self.buf))
+        if isinstance(event, events.ConnectionClosed) or self._lingered > DISCARD_LIMIT:
+            yield from self.cut()

@@ -5,194 +5,295 @@ These classes replace the engine's own (see `install`), so that no HTTP message 
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
-from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as engine_http
 from mitmproxy.proxy.layers.http import (
+    DropStream,
     ErrorCode,
-    HttpStream,
     RequestData,
     RequestEndOfMessage,
     RequestHeaders,
+    RequestProtocolError,
     RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
+    SendHttp,
 )
-from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook, HttpResponseHook
+from mitmproxy.proxy.layers.http._hooks import (
+    HttpConnectHook,
+    HttpRequestHeadersHook,
+    HttpResponseHeadersHook,
+    HttpResponseHook,
+)
 
-from codex_network_proxy.policy.decision import Allowed
-from codex_network_proxy.policy.errors import SecretUnavailable
-from codex_network_proxy.policy.header_edits import ResolvedEdits, apply, resolve_edits
+from codex_network_proxy.policy.header_edits import ResolvedEdits
+from codex_network_proxy.policy.responses import error_response
 
-from .blocked import DISCARD_LIMIT, refuse_undecided
-from .flow_requests import asks_for_websocket
-from .http1 import PolicedHttp1Client, PolicedHttp1Server
-from .http2 import PolicedHttp2Server
+from .blocked import DISCARD_LIMIT, answer, refuse_undecided
+from .decision_log import log_upstream_failure
+from .flow_control import BrakedHttpStream, Jam
+from .http1 import PolicedHttp1Server
+from .http1_origin import PolicedHttp1Client
+from .http2 import PolicedHttp2Client, PolicedHttp2Server
+from .http_answers import answer_problem
+from .secret_edits import secret_edits, with_secrets
 from .sessions import Session, session_of
+from .streaming import has_view
+from .upstream_errors import client_text
+from .websockets import carrier
 
-logger = logging.getLogger("codex_network_proxy")
+TLS_DEADLINE = 10.0
+"""Seconds from the `200` of an inspected tunnel to the end of the TLS handshake in it."""
 
 
-class PolicedHttpStream(HttpStream):
+class PolicedHttpStream(BrakedHttpStream):
     """Answers a refused upload at once, and sends a request only if it is the one that was approved."""
 
+    _answered = False
+    _body_follows = False
     _discarded = 0
     _edits: ResolvedEdits | None = None
+    _expect: str | None = None
+    _tls_timer: commands.RequestWakeup | None = None
+
+    @property
+    def _session(self) -> Session | None:
+        return session_of(self.context.client.id)
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """As the engine's own, with the head of an edited request exchanged on its way to the wire."""
+        """As the engine's own, with a look at every command on its way out."""
+        if isinstance(event, Jam):
+            yield from self.on_jam(event)
+            return
         generator = super()._handle_event(event)
         reply: Any = None
         while True:
             try:
                 command = generator.send(reply)
             except StopIteration:
-                return
-            reply = yield self._on_the_wire(command)
+                break
+            reply = yield from self._pass_on(command)
+        if self.client_state == self.state_errored and self.server_state in (self.state_errored, self.state_done):
+            # The engine keeps a stream that failed for as long as its connection lasts.
+            yield from self._drop()
 
-    def _on_the_wire(self, command: commands.Command) -> commands.Command:
-        """Secrets are added to a copy, here and nowhere else: the flow that others see never holds them (spec A4.9)."""
-        if self._edits is None or not isinstance(command, engine_http.SendHttp):
-            return command
-        if not isinstance(command.event, RequestHeaders):
-            return command
-        request = self.flow.request.copy()
-        request.headers = http.Headers(apply(request.headers.fields, self._edits))
-        self._edits = None
-        head = RequestHeaders(self.stream_id, request, command.event.end_stream)
-        return engine_http.SendHttp(head, command.connection)
+    def _pass_on(self, command: commands.Command) -> layer.CommandGenerator[Any]:
+        match command:
+            case HttpRequestHeadersHook():
+                self._before_hooks()
+                reply = yield command
+                self._close_gaps()
+                return reply
+            case HttpConnectHook():
+                reply = yield command
+                self._close_gaps()
+                return reply
+            case SendHttp(event=RequestHeaders() as head) if self._edits:
+                edits, self._edits = self._edits, None
+                return (yield SendHttp(with_secrets(head, edits), command.connection))
+            case DropStream():
+                return (yield from self._drop())
+            case _:
+                return (yield command)
+
+    def _drop(self) -> layer.CommandGenerator[None]:
+        yield from self.release_brakes()
+        if session := self._session:
+            session.forget(self.flow)
+        yield DropStream(self.stream_id)
+
+    # The request's head
 
     def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         """Only here it is known whether a body follows; HTTP/2 need not announce one."""
-        if not event.end_stream and (session := session_of(self.context.client.id)):
-            session.note_body(event.request)
+        self._body_follows = not event.end_stream
         yield from super().state_wait_for_request_headers(event)
+        if self._answered:
+            self.server_state = self.state_done
+
+    def _before_hooks(self) -> None:
+        self._expect = self.flow.request.headers.pop("expect", None)
+        if self._body_follows and (session := self._session):
+            session.bodies.add(self.flow.id)
+
+    def _close_gaps(self) -> None:
+        """The hooks have run, or were kept from it: what nobody has answered must be allowed by now."""
+        if self.flow.error:
+            return
+        if self.flow.response is None and not self._is_allowed():
+            refuse_undecided(self.flow)
+        if self.flow.response:
+            # Whoever answered, nobody needs the body.
+            self.flow.request.stream = True
+        elif self._expect:
+            # Now the engine may ask for the body; it takes the field away again before anything is sent.
+            self.flow.request.headers["expect"] = self._expect
+
+    def _is_allowed(self) -> bool:
+        session, data = self._session, self.flow.request.data
+        if session is None or self.flow.is_replay == "request":
+            return False
+        if data.method != b"CONNECT":
+            return session.approved(self.flow) is not None
+        target = session.tunnel.request.target if session.tunnel else None
+        return target is not None and (target.host.text, target.port) == (data.host, data.port)
+
+    # Early answers
 
     def start_request_stream(self) -> layer.CommandGenerator[None]:
         """A body follows. A request that was already answered is answered now, not after its body."""
         if self.flow.response:
             yield from self._answer_early()
-        else:
-            yield from super().start_request_stream()
+        elif (yield from self.make_server_connection()):
+            yield SendHttp(RequestHeaders(self.stream_id, self.flow.request, False), self.context.server)
+            self.client_state = self.state_stream_request_body
+        elif not self._answered:
+            self.client_state = self.state_errored
 
     def _answer_early(self) -> layer.CommandGenerator[None]:
         assert self.flow.response
         response = self.flow.response
-        response.timestamp_start = time.time()
+        self._answered = True
         self.client_state = self._state_discard
+        response.timestamp_start = time.time()
         yield HttpResponseHeadersHook(self.flow)
         response.timestamp_end = time.time()
         yield HttpResponseHook(self.flow)
         self.server_state = self.state_done
         self.flow.live = False
-        yield engine_http.SendHttp(ResponseHeaders(self.stream_id, response, False), self.context.client)
+        yield SendHttp(ResponseHeaders(self.stream_id, response, False), self.context.client)
         if response.raw_content:
-            yield engine_http.SendHttp(ResponseData(self.stream_id, response.raw_content), self.context.client)
-        yield engine_http.SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+            yield SendHttp(ResponseData(self.stream_id, response.raw_content), self.context.client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
-    def _state_discard(self, event: Any) -> layer.CommandGenerator[None]:
+    def _state_discard(self, event: events.Event) -> layer.CommandGenerator[None]:
         match event:
             case RequestData():
                 self._discarded += len(event.data)
                 if self._discarded > DISCARD_LIMIT:
                     self.client_state = self.state_errored
-                    yield from self._cut_client()
+                    error = ResponseProtocolError(self.stream_id, "refused", ErrorCode.CANCEL)
+                    yield SendHttp(error, self.context.client)
             case RequestEndOfMessage():
                 self.client_state = self.state_done
-                yield engine_http.DropStream(self.stream_id)
-            case RequestTrailers():
-                pass
+                yield from self._drop()
 
-    def _cut_client(self) -> layer.CommandGenerator[None]:
-        if self.flow.request.is_http2:
-            error = ResponseProtocolError(self.stream_id, "refused", ErrorCode.CANCEL)
-            yield engine_http.SendHttp(error, self.context.client)
-        else:
-            yield commands.CloseConnection(self.context.client)
+    def state_stream_request_body(
+        self, event: RequestData | RequestEndOfMessage | RequestTrailers
+    ) -> layer.CommandGenerator[None]:
+        """Without trailers: they may name any header, and no policy has seen them."""
+        if not isinstance(event, RequestTrailers):
+            yield from super().state_stream_request_body(event)
+
+    def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if not isinstance(event, RequestTrailers):
+            yield from super().state_consume_request_body(event)
+
+    # Sending
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
-        """The last look before anything is sent: only the very request that was approved goes out."""
-        session = session_of(self.context.client.id)
-        verdict = session.approved(self.flow) if session else None
-        if session is None or verdict is None:
-            yield from self._refuse()
+        """The last look before anything is sent: only the very request that was approved goes out.
+
+        Other addons may have changed it before the dial, and while it lasted.
+        """
+        if not self._is_allowed():
+            yield from self._refuse_late()
             return False
         if not (yield from super().make_server_connection()):
             return False
-        if verdict.hook is None:
-            return True
-        self._edits = self._secret_edits(session, verdict)
-        if self._edits is None:
-            yield from self._refuse()
-        return self._edits is not None
+        if not (self._is_allowed() and self._secrets_are_ready()):
+            yield from self._refuse_late()
+            return False
+        return True
 
-    def _secret_edits(self, session: Session, verdict: Allowed) -> ResolvedEdits | None:
-        """The hook's edits with their secrets, or nothing where they may not go (spec A4.9)."""
-        assert verdict.hook
-        try:
-            if verdict.hook.edits.inject and not self._upstream_is_verified(verdict):
-                raise SecretUnavailable("secrets are sent over verified TLS to the hooked host only")
-            if session.secrets is None:
-                raise SecretUnavailable("no source of secrets")
-            return resolve_edits(verdict.hook.edits, session.secrets)
-        except SecretUnavailable as error:
-            logger.error("request refused (request_id=%s): %s", verdict.request_id, error)
-            if session.authority:
-                session.authority.deny(verdict.request)
-            return None
+    def _secrets_are_ready(self) -> bool:
+        session = self._session
+        verdict = session.approved(self.flow) if session else None
+        if session is None or verdict is None:
+            return False
+        if verdict.hook is not None:
+            insecure = self.context.options.ssl_insecure
+            self._edits = secret_edits(session, verdict, self.flow.server_conn, insecure=insecure)
+        return verdict.hook is None or self._edits is not None
 
-    def _upstream_is_verified(self, verdict: Allowed) -> bool:
-        server, target = self.flow.server_conn, verdict.request.target
-        return (
-            not self.context.options.ssl_insecure
-            and server.tls_established
-            and server.address == (target.host.text, target.port)
-            and (target.host.is_literal or server.sni == target.host.text)
-        )
-
-    def _refuse(self) -> layer.CommandGenerator[None]:
+    def _refuse_late(self) -> layer.CommandGenerator[None]:
         """Something between the decision and the sending changed the request, or nothing ever allowed it."""
+        complete = self.client_state == self.state_done
         refuse_undecided(self.flow)
-        self.server_state = self.state_errored
         yield from self._answer_early()
-        if self.flow.request.timestamp_end:
+        if complete:
             self.client_state = self.state_done
-            yield engine_http.DropStream(self.stream_id)
+            yield from self._drop()
+
+    # Answers
 
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> layer.CommandGenerator[None]:
         """An answer that HTTP does not know, or a switch of protocol that nobody asked for, is a failed upstream."""
-        status = event.response.status_code
-        websocket = status == 101 and asks_for_websocket(self.flow.request.headers)
-        if not (200 <= status <= 599 or websocket):
-            yield commands.CloseConnection(self.flow.server_conn)
-            message = f"the origin answered with status {status:03d}"
-            error = ResponseProtocolError(self.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR)
+        if problem := answer_problem(self.flow.request, event.response):
+            yield SendHttp(RequestProtocolError(self.stream_id, problem, ErrorCode.CANCEL), self.context.server)
+            error = ResponseProtocolError(self.stream_id, problem, ErrorCode.GENERIC_SERVER_ERROR)
             yield from self.handle_protocol_error(error)
+        else:
+            yield from super().state_wait_for_response_headers(event)
+
+    def handle_protocol_error(
+        self, event: RequestProtocolError | ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        if isinstance(event, ResponseProtocolError) and self.flow.response is None:
+            self._log_failure(event)
+        yield from super().handle_protocol_error(event)
+
+    def _log_failure(self, event: ResponseProtocolError) -> None:
+        approval = session.approvals.get(self.flow.id) if (session := self._session) else None
+        status = event.code.http_status_code()
+        if approval and status:
+            verdict = approval.verdict
+            log_upstream_failure(verdict.request, verdict.request_id, client_text(status, event.message))
+
+    def flow_done(self) -> layer.CommandGenerator[None]:
+        """A `101` has passed `answer_problem` and is a WebSocket; another addon's made-up one is not."""
+        assert self.flow.response
+        if self.flow.response.status_code != 101:
+            yield from super().flow_done()
             return
-        yield from super().state_wait_for_response_headers(event)
+        if answer_problem(self.flow.request, self.flow.response):
+            self.client_state = self.server_state = self.state_errored
+            yield commands.CloseConnection(self.context.client)
+            return
+        self.child_layer = carrier(self.context, self.flow, shown=has_view() and self.context.options.websocket)
+        self._handle_event = self.passthrough  # type: ignore[method-assign]  # as the engine's own does
+        yield from self.child_layer.handle_event(events.Start())
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    # Tunnels
 
     def handle_connect_regular(self) -> layer.CommandGenerator[None]:
         """A tunnel that is only relayed is dialled before the answer; an inspected one when a request has passed."""
-        session = session_of(self.context.client.id)
-        tunnel = session.tunnel if session else None
-        if self.flow.response is None and tunnel is None:
-            refuse_undecided(self.flow)
-        if self.flow.response is None and tunnel is not None and not tunnel.inspect:
+        tunnel = session.tunnel if (session := self._session) else None
+        inspect = tunnel is None or tunnel.inspect
+        if self.flow.response is None and not inspect:
             error = yield commands.OpenConnection(self.context.server)
             if error:
-                self.flow.response = _upstream_failure(error)
+                answer(self.flow, error_response(502, client_text(502, error)))
         self.child_layer = layer.NextLayer(self.context)
         yield from self.handle_connect_finish()  # type: ignore[no-untyped-call]  # the engine's own
+        if self.client_state == self.state_errored:
+            yield from self._drop()
+        elif inspect:
+            self._tls_timer = commands.RequestWakeup(TLS_DEADLINE)
+            yield self._tls_timer
 
-
-def _upstream_failure(error: str) -> http.Response:
-    return http.Response.make(502, f"upstream failure: {error}", {"content-type": "text/plain"})
+    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Wakeup) and event.command is self._tls_timer:
+            if not self.context.client.tls_established:
+                yield commands.CloseConnection(self.context.client)
+        elif not isinstance(event, Jam):
+            yield from super().passthrough(event)
 
 
 def install() -> None:
@@ -201,3 +302,4 @@ def install() -> None:
     engine_http.Http1Server = PolicedHttp1Server  # type: ignore[misc]
     engine_http.Http1Client = PolicedHttp1Client  # type: ignore[misc]
     engine_http.Http2Server = PolicedHttp2Server  # type: ignore[misc]
+    engine_http.Http2Client = PolicedHttp2Client  # type: ignore[misc]

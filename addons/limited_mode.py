@@ -8,7 +8,8 @@ from codex_network_proxy.policy.decision import BlockReason
 from codex_network_proxy.policy.modes import NetworkMode, method_allowed
 
 from .blocked import refuse
-from .sessions import session_of
+from .fail_closed import fail_closed
+from .sessions import session_for
 
 METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
@@ -18,8 +19,9 @@ class LimitedMode:
 
     name = "codex-limited-mode"
 
+    @fail_closed
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
+        session = session_for(flow)
         if flow.response or session is None or session.authority is None:
             return
         if session.authority.mode is not NetworkMode.LIMITED:

@@ -6,7 +6,8 @@ from mitmproxy import http
 
 from codex_network_proxy.policy.hooks import HookMatch
 
-from .sessions import session_of
+from .fail_closed import fail_closed
+from .sessions import session_for
 
 
 class MitmHooks:
@@ -14,8 +15,9 @@ class MitmHooks:
 
     name = "codex-mitm-hooks"
 
+    @fail_closed
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
+        session = session_for(flow)
         candidate = session.candidates.get(flow.id) if session else None
         if flow.response or candidate is None or candidate.hook is None:
             return

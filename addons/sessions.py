@@ -5,14 +5,18 @@ It lives beside the flows, never in them, so nothing of it reaches mitmweb, save
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass, field, replace
 
 from mitmproxy import http
+from mitmproxy.connection import Connection
 
-from codex_network_proxy.policy.decision import Allowed, IPAddress
+from codex_network_proxy.policy.decision import Allowed, HttpUse
 from codex_network_proxy.policy.interfaces import SecretSource
 
 from .authority import Authority
+
+Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +25,20 @@ class Snapshot:
 
     method: bytes
     scheme: bytes
+    authority: bytes
     host: str
     port: int
     path: bytes
-    host_header: str | None
-    fields: tuple[tuple[bytes, bytes], ...] | None
+    version: bytes
+    fields: tuple[tuple[bytes, bytes], ...] = field(repr=False)
 
     @classmethod
-    def of(cls, flow: http.HTTPFlow, *, hooked: bool) -> Snapshot:
-        """With `hooked`, the header fields count as well: they decided which secret goes out."""
-        data = flow.request.data
-        fields = data.headers.fields if hooked else None
-        return cls(data.method, data.scheme, data.host, data.port, data.path, flow.request.host_header, fields)
+    def of(cls, request: http.Request) -> Snapshot:
+        data = request.data
+        return cls(
+            data.method, data.scheme, data.authority, data.host, data.port, data.path, data.http_version,
+            data.headers.fields,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,10 @@ class Approval:
 class Session:
     """One client connection in the engine.
 
-    `tunnel` is the decision on the CONNECT target. `grants` maps each target that may be dialled to the addresses
-    that were checked for it; what is not in it is not dialled. `candidates` are verdicts that still wait for the
-    rest of the chain; `approvals` are requests that may be sent.
+    `tunnel` is the decision on the CONNECT target. `grants` holds, for each target that may be dialled, the verdict
+    with the addresses that were checked for it; what is not in it is not dialled. `candidates` are verdicts that still
+    wait for the rest of the chain; `approvals` are requests that may be sent. `bodies` names the flows whose head is
+    followed by a body, `dialled` says under which verdict each open server connection was dialled.
     """
 
     authority: Authority | None
@@ -56,39 +63,74 @@ class Session:
     tunnel: Allowed | None = None
     tunnel_decided: bool = False
     user_agent: str | None = None
-    grants: dict[tuple[str, int], tuple[IPAddress, ...]] = field(default_factory=dict)
+    grants: dict[Address, Allowed] = field(default_factory=dict)
     candidates: dict[str, Allowed] = field(default_factory=dict)
     approvals: dict[str, Approval] = field(default_factory=dict)
-    _bodies: set[int] = field(default_factory=set)
-
-    def note_body(self, request: http.Request) -> None:
-        """Remembers that a body follows this request's head."""
-        self._bodies.add(id(request))
+    bodies: set[str] = field(default_factory=set)
+    dialled: dict[str, Allowed] = field(default_factory=dict)
+    _held: dict[Connection, asyncio.Event] = field(default_factory=dict)
 
     def expects_body(self, flow: http.HTTPFlow) -> bool:
-        return id(flow.request) in self._bodies
+        return flow.id in self.bodies
 
     def approve(self, flow: http.HTTPFlow, verdict: Allowed) -> None:
         """Records that exactly this request may be sent, to exactly the checked addresses."""
         self.grant(flow.request.data.host, flow.request.data.port, verdict)
-        self.approvals[flow.id] = Approval(verdict, Snapshot.of(flow, hooked=verdict.hook is not None))
+        self.approvals[flow.id] = Approval(verdict, Snapshot.of(flow.request))
 
     def grant(self, host: str, port: int, verdict: Allowed) -> None:
-        self.grants[(host, port)] = verdict.addresses
+        self.grants[(host, port)] = verdict
 
     def approved(self, flow: http.HTTPFlow) -> Allowed | None:
         """The verdict for this request, if it is still the request that was judged; else nothing."""
         approval = self.approvals.get(flow.id)
-        if approval is None:
+        if approval is None or Snapshot.of(flow.request) != approval.snapshot:
             return None
-        now = Snapshot.of(flow, hooked=approval.verdict.hook is not None)
-        return approval.verdict if now == approval.snapshot else None
+        use = approval.verdict.request.use
+        grown = bool(flow.request.data.content or flow.request.data.trailers)
+        return None if grown and not (isinstance(use, HttpUse) and use.has_body) else approval.verdict
+
+    def dialled_under(self, server_id: str, verdict: Allowed) -> None:
+        """Notes an open server connection. It may stand for as long as its host and address are allowed to be read."""
+        if self.tunnel and self.tunnel.request.target == verdict.request.target:
+            standing = replace(self.tunnel, addresses=verdict.addresses)
+        else:
+            use = verdict.request.use
+            reading = HttpUse("GET", secure=isinstance(use, HttpUse) and use.secure)
+            standing = replace(verdict, request=replace(verdict.request, use=reading))
+        self.dialled[server_id] = standing
+
+    def verdicts(self) -> list[Allowed]:
+        """Everything this connection does at the moment because a policy once allowed it."""
+        requests = [approval.verdict for approval in self.approvals.values()]
+        return [*([self.tunnel] if self.tunnel else []), *requests, *self.dialled.values()]
 
     def forget(self, flow: http.HTTPFlow) -> None:
         """The flow has ended: nothing of it is kept."""
         self.candidates.pop(flow.id, None)
-        self.approvals.pop(flow.id, None)
-        self._bodies.discard(id(flow.request))
+        self.bodies.discard(flow.id)
+        approval = self.approvals.pop(flow.id, None)
+        if approval:
+            self._forget_grant((approval.snapshot.host, approval.snapshot.port))
+
+    def _forget_grant(self, address: Address) -> None:
+        """A target may be dialled for as long as a request to it is on its way, or through a relayed tunnel."""
+        waiting = (approval.snapshot for approval in self.approvals.values())
+        relayed = self.tunnel is not None and not self.tunnel.inspect
+        if not relayed and all((one.host, one.port) != address for one in waiting):
+            self.grants.pop(address, None)
+
+    def hold(self, connection: Connection, on: bool) -> None:
+        """Asks the connection's reader to wait after what it has read, or to go on."""
+        if on:
+            self._held.setdefault(connection, asyncio.Event())
+        elif event := self._held.pop(connection, None):
+            event.set()
+
+    async def may_read(self, connection: Connection) -> None:
+        """Waits until nobody holds the connection any more."""
+        while event := self._held.get(connection):
+            await event.wait()
 
 
 _sessions: dict[str, Session] = {}
@@ -105,3 +147,8 @@ def close_session(client_id: str) -> None:
 def session_of(client_id: str) -> Session | None:
     """The session of an engine connection; `None` for one that did not come through a policed handler."""
     return _sessions.get(client_id)
+
+
+def session_for(flow: http.HTTPFlow) -> Session | None:
+    """The session of a flow; `None` also for a replay, which takes a way around every layer of ours."""
+    return None if flow.is_replay == "request" else _sessions.get(flow.client_conn.id)

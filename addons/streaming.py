@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mitmproxy import ctx, http
 
-from .sessions import session_of
+from .sessions import session_for
 
 KEPT_BODY = 256 * 1024
 """Bytes up to which a body of announced length is kept so that mitmweb can show it."""
 
 KEPT_MESSAGES = 100
-"""WebSocket messages kept of one connection while mitmweb is there; otherwise only the last."""
+"""WebSocket messages that are kept of one connection, and never more bytes than `KEPT_BODY`."""
 
 
 class Streaming:
@@ -19,8 +19,7 @@ class Streaming:
     name = "codex-streaming"
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
-        if flow.response is None and session and flow.id in session.candidates:
+        if flow.response is None and session_for(flow):
             flow.request.stream = not _is_kept(flow.request)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -29,13 +28,21 @@ class Streaming:
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         assert flow.websocket
-        del flow.websocket.messages[: -(KEPT_MESSAGES if _has_view() else 1)]
+        messages = flow.websocket.messages
+        kept, size = 0, 0
+        for message in reversed(messages[-KEPT_MESSAGES:]):
+            size += len(message.content)
+            if kept and size > KEPT_BODY:
+                break
+            kept += 1
+        del messages[: len(messages) - kept]
+
+
+def has_view() -> bool:
+    """Whether somebody looks at the flows."""
+    return ctx.master.addons.get("view") is not None
 
 
 def _is_kept(message: http.Message) -> bool:
     length = message.headers.get("content-length", "")
-    return _has_view() and length.isdecimal() and int(length) <= KEPT_BODY
-
-
-def _has_view() -> bool:
-    return ctx.master.addons.get("view") is not None
+    return has_view() and length.isdecimal() and int(length) <= KEPT_BODY

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+
+from mitmproxy import tls
 from mitmproxy.exceptions import AddonHalt
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer, TCPLayer, modes
-from mitmproxy.proxy.layers.http import HTTPMode, HttpStream
+from mitmproxy.proxy.layers import ClientTLSLayer, ServerTLSLayer, TCPLayer, modes
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.tls import parse_client_hello
 
 from codex_network_proxy.policy.errors import InvalidHost
 from codex_network_proxy.policy.hosts import Host, parse_host
 
+from .http_layer import PolicedHttpLayer
 from .sessions import Session, session_of
+
+logger = logging.getLogger("codex_network_proxy")
 
 CLIENT_HELLO_LIMIT = 64 * 1024
 """Bytes within which a ClientHello must be complete."""
+
+_SERVER_NAME = 0
 
 
 class CloseLayer(layer.Layer):
@@ -33,8 +41,24 @@ class TlsRouting:
     name = "codex-tls-routing"
 
     def next_layer(self, data: layer.NextLayer) -> None:
-        if data.layer is None:
+        """Whatever another addon chose does not count, and an error here leads nowhere."""
+        try:
             data.layer = route(data, session_of(data.context.client.id))
+        except AddonHalt:
+            data.layer = None
+            raise
+        except Exception as error:
+            logger.error("no protocol could be chosen (%s); the connection is closed", type(error).__name__)
+            data.layer = CloseLayer(data.context)
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        insist_on_interception(data)
+
+
+def insist_on_interception(data: tls.ClientHelloData) -> None:
+    """TLS that has got as far as this is intercepted, and nothing is dialled before a request has passed."""
+    data.ignore_connection = False
+    data.establish_server_tls_first = False
 
 
 def route(data: layer.NextLayer, session: Session | None) -> layer.Layer:
@@ -48,9 +72,23 @@ def route(data: layer.NextLayer, session: Session | None) -> layer.Layer:
         case HttpStream():
             return _tunnel(data, session)
         case ClientTLSLayer():
-            return HttpLayer(data.context, HTTPMode.transparent)
+            return PolicedHttpLayer(data.context, HTTPMode.transparent)
         case _:
             return CloseLayer(data.context)
+
+
+def may_follow(data: layer.NextLayer, session: Session | None) -> bool:
+    """Whether the layer that was chosen, by whomever, can lead nowhere but through the policy."""
+    tunnel = session.tunnel if session else None
+    match data.layer:
+        case None | CloseLayer() | HttpLayer():
+            return True
+        case TCPLayer():
+            return tunnel is not None and not tunnel.inspect and isinstance(data.context.layers[-2], HttpStream)
+        case ServerTLSLayer(child_layer=ClientTLSLayer()):
+            return tunnel is not None and tunnel.inspect
+        case _:
+            return False
 
 
 def _first(data: layer.NextLayer) -> layer.Layer:
@@ -59,7 +97,7 @@ def _first(data: layer.NextLayer) -> layer.Layer:
         raise AddonHalt
     if received[:1] in b"\x16\x05\x04":
         return CloseLayer(data.context)
-    return HttpLayer(data.context, HTTPMode.regular)
+    return PolicedHttpLayer(data.context, HTTPMode.regular)
 
 
 def _tunnel(data: layer.NextLayer, session: Session) -> layer.Layer:
@@ -67,11 +105,11 @@ def _tunnel(data: layer.NextLayer, session: Session) -> layer.Layer:
         return CloseLayer(data.context)
     if not session.tunnel.inspect:
         return TCPLayer(data.context, ignore=True)
-    received = data.data_client()
-    if not _may_be_tls(received) or len(received) > CLIENT_HELLO_LIMIT:
+    received, host = data.data_client(), session.tunnel.request.target.host
+    if not _may_be_tls(received) or len(received) > CLIENT_HELLO_LIMIT or not _names(received, host):
         return CloseLayer(data.context)
-    if not _names(received, session.tunnel.request.target.host):
-        return CloseLayer(data.context)
+    # The name that is asked for and verified upstream is the one that was judged, whatever its spelling here.
+    data.context.server.sni = host.text
     server_tls = ServerTLSLayer(data.context)
     server_tls.child_layer = ClientTLSLayer(data.context)
     return server_tls
@@ -92,7 +130,8 @@ def _names(received: bytes, host: Host) -> bool:
     if hello is None:
         raise AddonHalt
     if hello.sni is None:
-        return host.is_literal
+        # A name that cannot be read is not the same as none.
+        return host.is_literal and all(kind != _SERVER_NAME for kind, _ in hello.extensions)
     try:
         return parse_host(hello.sni) == host
     except InvalidHost:

@@ -7,17 +7,13 @@ import json
 from mitmproxy import http
 
 from codex_network_proxy.policy.decision import Blocked, BlockReason, NetworkPolicyRequest, NetworkProtocol, Unavailable
-from codex_network_proxy.policy.hosts import Endpoint, Host
 from codex_network_proxy.policy.responses import BlockResponse, error_response, plain_response
 
 from .blocked import answer, refuse_bad
-from .flow_requests import BadRequest, is_inner
-from .sessions import Session, session_of
+from .fail_closed import fail_closed
+from .flow_requests import UNIX_SOCKET, UNIX_SOCKET_HEADER, BadRequest, is_inner
+from .sessions import Session, session_for
 from .web_entries import describe_block, mark
-
-HEADER = "x-unix-socket"
-UNIX_SOCKET = Endpoint(Host("unix-socket", None, None), 0)
-"""The sentinel that audit events name instead of a server (spec B10.3)."""
 
 
 class UnixSockets:
@@ -25,14 +21,15 @@ class UnixSockets:
 
     name = "codex-unix-sockets"
 
+    @fail_closed
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        session = session_of(flow.client_conn.id)
+        session = session_for(flow)
         if flow.response or flow.error or session is None or session.authority is None:
             return
-        if HEADER not in flow.request.headers or is_inner(flow):
+        values = flow.request.headers.get_all(UNIX_SOCKET_HEADER)
+        if not values:
             return
-        values = flow.request.headers.get_all(HEADER)
-        if len(values) != 1 or not (values[0].isascii() and values[0].isprintable()):
+        if is_inner(flow) or len(values) != 1 or not (values[0].isascii() and values[0].isprintable()):
             refuse_bad(flow, BadRequest(400, "invalid x-unix-socket header"))
             return
         verdict = session.authority.refuse_unix_socket(_request(flow, session))

@@ -1,48 +1,48 @@
-"""What a client is told when the origin fails: useful, and nothing that the origin wrote (spec A5)."""
+"""What a client is told when a request fails: useful, and nothing that the origin or the client wrote (spec A5)."""
 
 from __future__ import annotations
 
+from codex_network_proxy.socks.dialler import DialFailure
+
 UPSTREAM_FAILURE = "upstream failure"
 
-_KNOWN = (
-    "the origin answered with status",
-    "the origin's response head is too large",
-    "could not resolve",
+_OURS = (
+    *(str(failure) for failure in DialFailure),
+    "the origin ",
+    "the origin's ",
+    "could not resolve ",
     "blocked by network policy",
 )
+"""How our own messages begin; everything else comes from the engine, which quotes what it could not read."""
+
+_CERTIFICATE = "certificate verify failed"
 
 
 def client_text(status: int, message: str) -> str:
-    """The text of a failed request. What the origin sent may be quoted in the engine's message and is left out."""
-    if status != 502:
-        return "bad request"
-    return f"{UPSTREAM_FAILURE}: {_reason(message)}"
+    """The text of a failed request, from the engine's message about it."""
+    match status:
+        case 413:
+            return "request body too large"
+        case 502:
+            return f"{UPSTREAM_FAILURE}: {_reason(message)}"
+        case _:
+            return "bad request"
 
 
 def _reason(message: str) -> str:
     lower = message.lower()
-    if "certificate verify failed" in lower:
-        return "the origin's certificate is not trusted (" + _certificate_reason(message) + ")"
-    if any(message.startswith(known) for known in _KNOWN) or _is_dial_error(lower):
+    if message.startswith(_OURS):
         return message
-    if "closed" in lower or "disconnected" in lower:
-        return "the origin closed the connection"
+    if _CERTIFICATE in lower:
+        return f"the origin's certificate is not trusted ({_certificate_reason(lower)})"
     if "tls" in lower or "ssl" in lower:
         return "the TLS handshake with the origin failed"
+    if "closed" in lower or "disconnected" in lower:
+        return "the origin closed the connection"
     return "the origin sent no valid HTTP response"
 
 
 def _certificate_reason(message: str) -> str:
-    """OpenSSL's words for the failure, as in `Certificate verify failed: hostname mismatch`."""
-    reason = message.rpartition(":")[2].strip()
-    return reason if reason.replace(" ", "").replace("-", "").isalnum() else "verification failed"
-
-
-def _is_dial_error(message: str) -> bool:
-    return message in {
-        "connection refused",
-        "connection timed out",
-        "host unreachable",
-        "network unreachable",
-        "connection failed",
-    }
+    """OpenSSL's words for the failure, as in `certificate verify failed: hostname mismatch`."""
+    reason = message.partition(_CERTIFICATE)[2].lstrip(": ")
+    return reason if reason and reason.replace(" ", "").replace("-", "").isalnum() else "verification failed"

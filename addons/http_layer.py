@@ -1,0 +1,38 @@
+"""The HTTP layer of one connection, that forgets what has ended."""
+
+from __future__ import annotations
+
+from mitmproxy.connection import Connection, ConnectionState, Server
+from mitmproxy.proxy import events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode
+
+
+class PolicedHttpLayer(HttpLayer):
+    """The engine's own keeps every server connection it ever had, and answers with the first error for ever."""
+
+    def __init__(self, context: Context, mode: HTTPMode) -> None:
+        super().__init__(context, mode)
+        self._ended: set[Connection] = set()
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super()._handle_event(event)
+        if isinstance(event, events.ConnectionClosed) and event.connection != self.context.client:
+            self._ended.add(event.connection)
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
+        self._forget_ended()
+        yield from super().get_connection(event, reuse=reuse)
+
+    def _forget_ended(self) -> None:
+        used = {stream.context.server for stream in self.streams.values()}
+        for connection in list(self.connections):
+            if isinstance(connection, Server) and connection not in used and self._is_over(connection):
+                del self.connections[connection]
+                self._ended.discard(connection)
+
+    def _is_over(self, connection: Server) -> bool:
+        """Whether nothing can come from the connection any more: it was closed, or never opened."""
+        if connection.state is not ConnectionState.CLOSED or connection in self.waiting_for_establishment:
+            return False
+        return connection in self._ended or bool(connection.error and connection.timestamp_tcp_setup is None)
