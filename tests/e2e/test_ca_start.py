@@ -238,9 +238,7 @@ REFUSALS = [
     pytest.param(lambda at: (at / "ca.pem").unlink(), NOT_BOTH, id="no certificate"),
     pytest.param(instead("ca.key", os.mkfifo), f"{KEY} is not a regular file", id="a pipe as key"),
     pytest.param(lambda at: (at / "ca.key").write_text("x"), "failed to parse CA key", id="a key that is none"),
-    pytest.param(
-        lambda at: (at / "ca.pem").write_text("x"), "failed to parse CA cert", id="a certificate that is none"
-    ),
+    pytest.param(lambda at: (at / "ca.pem").write_text("x"), "failed to parse CA cert", id="no certificate in it"),
     pytest.param(key_of_another, "does not belong to", id="the key of another certificate"),
     pytest.param(expire, f"{CERTIFICATE} ", id="a certificate that has expired"),
 ]
