@@ -99,9 +99,10 @@ BODIES = (
     H2Row("F06 trailers", PSEUDO, (PASSED,), b"hello", ((b"x-sum", b"1"),), arrives=1),
     H2Row("F06 the injected header in the trailers", PSEUDO, (PASSED, REFUSED, CUT), b"hello",
           ((b"authorization", b"Bearer mine"),), arrives=1),
-    H2Row("F06 a pseudo-header in the trailers", PSEUDO, (REFUSED, CUT, "502"), b"hello", ((b":path", b"/evil"),),
+    # Trailers end at the proxy, so these may be refused or left out.
+    H2Row("F06 a pseudo-header in the trailers", PSEUDO, (REFUSED, CUT, PASSED), b"hello", ((b":path", b"/evil"),),
           arrives=1),
-    H2Row("F06 a line break in the trailers", PSEUDO, (REFUSED, CUT, PASSED, "502"), b"hello",
+    H2Row("F06 a line break in the trailers", PSEUDO, (REFUSED, CUT, PASSED), b"hello",
           ((b"x-a", b"b\r\nauthorization: mine"),), arrives=1),
     H2Row("A4 a body without a length in limited mode", ((b":method", b"GET"), SCHEME, AUTHORITY, (b":path", b"/echo")),
           (METHOD,), b"x", host=RAW, policy=LIMITED),

@@ -196,7 +196,8 @@ def test_an_answer_without_a_length_is_whole(proxy: ProxyProcess, target: str) -
             assert streams.ask(h2_get(target, path)).body == body
 
 
-def test_trailers_pass_between_http2_peers(proxy: ProxyProcess, authority: TestAuthority) -> None:
+def test_an_answers_trailers_pass_between_http2_peers(proxy: ProxyProcess, authority: TestAuthority) -> None:
+    """Those of requests end at the proxy: nobody has judged them."""
     with Http2Origin(authority.server_context(API, alpn=("h2",))) as server:
         target = f"{API}:{server.port}"
         streams = enter_h2(proxy, target)
@@ -207,9 +208,8 @@ def test_trailers_pass_between_http2_peers(proxy: ProxyProcess, authority: TestA
             streams.flush()
             answer = streams.wait(number)
     assert (answer.status, answer.trailers) == (200, (("x-checksum", "1234"),))
-    head, trailers = (json.loads(line) for line in server.recorder.heads)
+    (head,) = (json.loads(line) for line in server.recorder.heads)
     assert ["te", "trailers"] in head
-    assert trailers == [["x-sum", "1"]]
 
 
 def test_trailers_cannot_bring_back_what_the_hook_sets(proxy: ProxyProcess, authority: TestAuthority) -> None:
