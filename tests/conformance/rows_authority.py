@@ -112,7 +112,8 @@ def _line(
 
 
 AUTHORITY_HTTP1 = (
-    _line("E09 no Host", b"POST /repos/openai/x HTTP/1.1", b""),
+    # Whoever names no host means the tunnel's.
+    RawInnerRow("E09 no Host", b"POST /repos/openai/x HTTP/1.1\r\n\r\n", (REFUSED, PASSED), unseen=b""),
     _line("E09 an empty Host", b"POST /repos/openai/x HTTP/1.1", b"Host:\r\n"),
     _line("E09 two Hosts that agree", b"POST /repos/openai/x HTTP/1.1", b"Host: {at}\r\nHost: {at}\r\n"),
     _line("E09 the right Host and another", b"POST /repos/openai/x HTTP/1.1", b"Host: {at}\r\nHost: evil.test\r\n"),
@@ -175,7 +176,6 @@ AUTHORITY_HTTP2 = (
     H2Row("E09 two hosts beside the right authority", _fields((b"host", b"{at}"), (b"host", b"evil.test"))),
     H2Row("E09 two authorities", ((b":authority", b"evil.test"), *_fields())),
     H2Row("E09 an empty authority", _fields(authority=b"")),
-    # Whoever names no host means the tunnel's; HTTP/1.1 asks for a Host all the same.
     H2Row("E09 neither authority nor host", _fields(authority=None), (PASSED, REFUSED, CUT), arrives=1),
     H2Row("E09 another host without an authority", _fields((b"host", b"evil.test:{port}"), authority=None)),
     H2Row("E09 the right host without an authority", _fields((b"host", b"{at}"), authority=None), (PASSED,), arrives=1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.kit.fleet import Fleet
 from tests.kit.h2_client import get as h2_get
 from tests.kit.h2_origin import Http2Origin
 from tests.kit.hooks import API, CANARY, OTHER, RAW, Hook, Inject, inspecting
-from tests.kit.inner import Inner, enter, enter_h2, http1_bytes
+from tests.kit.inner import INNER_DOORS, Inner, enter, enter_h2, http1_bytes
 from tests.kit.origins import HttpOrigin
 from tests.kit.proxy import ProxyProcess
 from tests.kit.raw import exchange, get, request
@@ -195,6 +196,40 @@ def test_streams_of_one_connection_are_judged_apart(proxy: ProxyProcess, tls_ori
     client.client.sock.close()
     heads = b"".join(b"".join(connection.heads) for connection in tls_origin.recorder.since(mark))
     assert (heads.count(b"GET /"), heads.count(CANARY.encode())) == (4, 4)
+
+
+def test_a_hundred_streams_at_once_are_judged_apart(proxy: ProxyProcess, tls_origin: HttpOrigin) -> None:
+    target, mark = f"{OTHER}:{tls_origin.port}", tls_origin.recorder.mark()
+    client = enter_h2(proxy, target)
+    with client.client:
+        kinds = [(number % 3, f"/{'no' if number % 3 == 0 else 'echo'}?n={number}") for number in range(90)]
+        streams = [
+            client.start(h2_get(target, path, method="POST" if kind == 2 else "GET"), end=kind != 2)
+            for kind, path in kinds
+        ]
+        for (kind, _), stream in zip(kinds, streams, strict=True):
+            if kind == 2:
+                client.send_body(stream, b"x" * 5000)
+        for (kind, path), stream in zip(kinds, streams, strict=True):
+            answer = client.wait(stream)
+            assert answer.status == (403 if kind == 0 else 200)
+            assert kind == 0 or (answer.json()["target"], answer.json()["length"]) == (path, 5000 if kind == 2 else 0)
+    heads = [head for connection in tls_origin.recorder.since(mark) for head in connection.heads]
+    assert len(heads) == 60
+    assert not any(b"/no" in head for head in heads)
+
+
+def test_many_clients_at_once_each_get_their_own_answer(proxy: ProxyProcess, tls_origin: HttpOrigin) -> None:
+    def ask(number: int) -> bool:
+        host = (API, OTHER)[number % 2]
+        target, path = f"{host}:{tls_origin.port}".encode(), f"/echo?n={number}".encode()
+        outcome = INNER_DOORS[number // 2 % 2].send(proxy, target, Inner(path=path))
+        if host == API:
+            return outcome.word == "mitm_hook_denied"
+        return outcome.word == "passed" and outcome.answer.json()["target"] == path.decode()
+
+    with ThreadPoolExecutor(20) as pool:
+        assert all(pool.map(ask, range(100)))
 
 
 def test_a_refused_stream_does_not_stop_an_upload_on_another(proxy: ProxyProcess, tls_origin: HttpOrigin) -> None:

@@ -73,8 +73,11 @@ def test_serve_leaves_no_trace(secret: Path, authority: TestAuthority, tls_origi
         web = WebReader(proxy)
         use_every_way(proxy, tls_origin)
         check_absent(web.everything(30).items())
-        comments = {flow["comment"] for flow in web.flows()}
-        assert "mitm_hooks[0] matched; headers stripped: none; injected on the wire: authorization" in comments
+        comments = {flow["comment"]: flow["marked"] for flow in web.flows()}
+        assert comments["mitm_hooks[0] matched; headers stripped: none; injected on the wire: authorization"] == ""
+        blocks = [mark for comment, mark in comments.items() if "mitm_hook_denied" in comment]
+        assert set(blocks) == {":no_entry:"}
+        assert '"reason":"mitm_hook_denied"' in proxy.output
         check_absent([("command line", Path(f"/proc/{proxy.child.pid}/cmdline").read_bytes())])
     check_absent([("output", proxy.output.encode()), *files_below(tmp_path)])
 
