@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
-import signal
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,29 +141,40 @@ def test_a_line_that_an_earlier_crash_tore_does_not_spoil_the_next(tmp_path: Pat
     assert path.read_text() == '{"torn":\n{}\n'
 
 
-@pytest.fixture
-def _small_files() -> Iterator[None]:
-    """As on a disk with room for 10 more bytes: the write is cut, the next one fails."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+SMALL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from codex_network_proxy.addons.log_file import RotatingLogFile
+
+def room(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+file = RotatingLogFile(Path(sys.argv[1]))
+room(10)
+print(file.append(b"one\\ntwo\\nthree\\n"))
+try:
+    file.append(b"three\\n")
+except OSError as error:
+    print(error.errno)
+room(100)
+print(file.append(b"three\\n"))
+file.close()
+"""
 
 
-def test_a_disk_that_fills_up_takes_whole_lines_and_tears_at_most_one(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_disk_that_fills_up_takes_whole_lines_and_tears_at_most_one(tmp_path: Path) -> None:
+    """As on a disk with room for 10 bytes: the write is cut, the next one fails. The limit holds for a whole process."""
     path = tmp_path / "audit.jsonl"
-    file = RotatingLogFile(path)
-    request.getfixturevalue("_small_files")
-    assert file.append(b"one\ntwo\nthree\n") == 8
-    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
-        file.append(b"three\n")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    assert file.append(b"three\n") == 6
-    file.close()
+    modules = Path(__file__).resolve().parents[2] / ".typing"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", SMALL_DISK, path],
+        env={"PYTHONPATH": str(modules)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["8", str(errno.EFBIG), "6"]
     assert path.read_bytes() == b"one\ntwo\nth\nthree\n"
 
 
