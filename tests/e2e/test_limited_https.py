@@ -9,7 +9,7 @@ import pytest
 
 from tests.kit.answers import BLOCKS, check_json_block
 from tests.kit.fleet import Fleet
-from tests.kit.hooks import API, CANARY, RAW, Hook, Inject, inspecting
+from tests.kit.hooks import API, CANARY, RAW, READ_ONLY
 from tests.kit.inner import enter
 from tests.kit.origins import HttpOrigin
 from tests.kit.proxy import ProxyProcess
@@ -17,13 +17,12 @@ from tests.kit.raw import exchange, request
 from tests.kit.secure_clients import curl, httpx_client
 from tests.kit.websocket import upgrade
 
-POLICY = inspecting(Hook(API, ("GET", "POST", "HEAD"), ("/repos/",), inject=(Inject(),)), mode="limited")
 METHOD, HOOK = "method_not_allowed", "mitm_hook_denied"
 
 
 @pytest.fixture
 def proxy(inspected: Fleet, fast_path: bool) -> ProxyProcess:
-    return inspected.get(POLICY, fast_path)
+    return inspected.get(READ_ONLY, fast_path)
 
 
 @dataclass(frozen=True, slots=True)

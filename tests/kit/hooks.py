@@ -85,6 +85,8 @@ def inspecting(*hooks: Hook, mode: str = "full", allowed: tuple[str, ...] = EVER
 API, OTHER, RAW = "api.allowed.test", "other.allowed.test", "raw.allowed.test"
 """A hooked host, another that has hooks of its own in some policies, and one that never has."""
 NAMES = (API, OTHER, RAW, "allowed.test", "evil.test", "denied.test")
+READ_ONLY = inspecting(Hook(API, ("GET", "POST", "HEAD"), ("/repos/",), inject=(Inject(),)), mode="limited")
+"""Limited mode, with a hook that would allow more."""
 ORIGIN_NAMES = (
     "allowed.test", "*.allowed.test", "sub.test", "*.sub.test", "foo_bar.sub.test", "*.v2.test", "*.dns.test",
     "evil.test", "denied.test", "localhost", "127.0.0.1", "::1",
