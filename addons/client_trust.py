@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from mitmproxy import tls
-
-from codex_network_proxy.policy.text import printable
+from mitmproxy import connection, http, tls
 
 from .interception import Interception
-from .sessions import session_of
+from .sessions import Session, session_of
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -29,6 +27,19 @@ _FIXES = (
 )
 _ANY = "SSL_CERT_FILE={bundle} (Node: NODE_EXTRA_CA_CERTS={ca}, git: GIT_SSL_CAINFO={bundle})"
 
+_REASONS = (
+    ("unknown ca", "unknown ca"),
+    ("certificate unknown", "certificate unknown"),
+    ("bad certificate", "bad certificate"),
+    ("certificate expired", "certificate expired"),
+    ("protocol version", "protocol version"),
+    ("unsupported protocol", "protocol version"),
+    ("no shared cipher", "no shared cipher"),
+    ("disconnected", "closed early"),
+    ("closed", "closed early"),
+)
+"""What the engine's text about a failed handshake contains, and the words for the log line."""
+
 
 class HasInterception(Protocol):
     @property
@@ -36,7 +47,7 @@ class HasInterception(Protocol):
 
 
 class ClientTrust:
-    """Notices clients that end the handshake because of our certificate."""
+    """Notices clients that hang up because of our certificate, during the handshake or right after it."""
 
     name = "codex-client-trust"
 
@@ -44,22 +55,36 @@ class ClientTrust:
         self._settings = settings
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
-        session, interception = session_of(data.conn.id), self._settings.interception
+        self._tell(session_of(data.conn.id), reason_of(data.conn.error))
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if session := session_of(flow.client_conn.id):
+            session.spoke = True
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """GnuTLS finishes the handshake before it looks at the certificate, and then leaves without a word."""
+        session = session_of(client.id)
+        if client.tls_established and session and not session.spoke:
+            self._tell(session, "closed without a request")
+
+    def _tell(self, session: Session | None, reason: str) -> None:
+        interception = self._settings.interception
         if session is None or session.tunnel is None or interception is None:
             return
+        session.spoke = True  # once is enough
         logger.warning(
-            "TLS with the client failed (client=%s, host=%s, %s): if it does not trust the proxy's CA, set %s",
+            "TLS with the client failed (client=%s, host=%s, reason=%s): if it does not trust the proxy's CA, set %s",
             session.client_address,
             session.tunnel.request.host,
-            _reason(data.conn.error),
+            reason,
             fix_for(session.user_agent, interception),
         )
 
 
-def _reason(error: str | None) -> str:
-    """OpenSSL's word for what the client said, such as `tlsv1 alert unknown ca`."""
-    words = (error or "").rpartition("(")[2].rstrip(")")
-    return f"reason={printable(words, 80)}" if words else "reason=unknown"
+def reason_of(error: str | None) -> str:
+    """Why the handshake failed, in a few words of our own."""
+    text = (error or "").lower()
+    return next((words for mark, words in _REASONS if mark in text), "handshake failed")
 
 
 def fix_for(user_agent: str | None, interception: Interception) -> str:

@@ -7,6 +7,7 @@ from typing import cast
 
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.master import Master
+from mitmproxy.net import tls as net_tls
 from mitmproxy.proxy import mode_specs
 
 from .guard import LOCKED_OPTIONS, forbidden_option
@@ -22,12 +23,18 @@ _DEFAULT_MODE = ["regular"]
 
 def prepare_options(master: Master) -> str | None:
     """Sets what we need; returns a sentence when the user asked for something that cannot be policed."""
+    write_no_session_keys()
     options = master.options
     known = {name: value for name, value in OURS.items() if name in options}
     options.update(**known)
     if "web_port" in options and not options.has_changed("web_port"):
         options.update(web_port=WEB_PORT)
     return forbidden_option({*LOCKED_OPTIONS, "mode"} & set(options.keys()))
+
+
+def write_no_session_keys() -> None:
+    """The engine writes every TLS session key to the file that an inherited `SSLKEYLOGFILE` names."""
+    net_tls.log_master_secret = None
 
 
 def asked_for_listener(master: Master) -> bool:

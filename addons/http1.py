@@ -19,13 +19,13 @@ from mitmproxy.proxy.layers.http import (
     ResponseProtocolError,
     ResponseTrailers,
 )
-from mitmproxy.proxy.layers.http._http1 import Http1Server, make_body_reader
+from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from codex_network_proxy.policy.responses import error_response, wire
 
 from .blocked import DISCARD_LIMIT
 from .http1_bodies import MALFORMED, StrictBodies
-from .http1_messages import opens_pipe, read_request, request_size, response_head, wants_close
+from .http1_messages import body_reader, opens_pipe, read_request, request_size, response_head, wants_close
 from .http_head import HEAD_LIMIT, BadHead, check_incomplete, find_head_end
 from .upstream_errors import client_text
 
@@ -104,7 +104,7 @@ class PolicedHttp1Server(StrictBodies, Http1Server):
         size = request_size(request)
         yield ReceiveHttp(RequestHeaders(self.stream_id, request, size == 0))
         if self.state == self.read_headers:
-            self.body_reader = make_body_reader(size)
+            self.body_reader = body_reader(size)
             self.state = self.read_body
             yield from self.state(events.DataReceived(self.conn, b""))
 
@@ -150,7 +150,7 @@ class PolicedHttp1Server(StrictBodies, Http1Server):
     # Answers
 
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
-        if event.stream_id != self.stream_id:
+        if event.stream_id != self.stream_id or self.state in (self._linger, self.done):
             return  # late news of an exchange that is over
         match event:
             case ResponseHeaders():
@@ -195,7 +195,7 @@ class PolicedHttp1Server(StrictBodies, Http1Server):
         status = event.code.http_status_code()
         if self.response is None and status is not None:
             yield from self._refuse(BadHead(status, client_text(status, event.message)))
-        elif self.response_done:
+        elif self.response_done and self.state != self.passthrough:
             yield from self._end()
         else:
             yield from self.cut()  # half an answer must not look whole

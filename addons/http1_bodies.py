@@ -12,7 +12,6 @@ from mitmproxy.proxy.layers.http._http1 import Http1Connection
 
 from .flow_control import Throttle
 from .http1_messages import Framing
-from .http_head import HEAD_LIMIT
 from .sessions import session_of
 
 MALFORMED = "malformed message body"
@@ -53,8 +52,6 @@ class StrictBodies(Http1Connection):
                 yield from self.bad_body()
                 return
             if part is None:
-                if len(self.buf) > HEAD_LIMIT:  # a chunk's head or a trailer without an end
-                    yield from self.bad_body()
                 return
             if isinstance(part, h11.EndOfMessage):
                 yield from self._end_of_body()

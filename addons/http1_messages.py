@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
+from h11._readers import ContentLengthReader, Http10Reader
 from mitmproxy import http
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.http.http1 import expected_http_body_size
 
 from codex_network_proxy.policy.hosts import Endpoint
 
+from .chunks import ChunkReader
 from .flow_requests import MISMATCH, UNIX_SOCKET, UNIX_SOCKET_HEADER
 from .http_head import BadHead, RequestHead, connect_target, parse_head, plain_target
 
@@ -86,6 +89,8 @@ def _read_connect(head: RequestHead, inner: bool) -> http.Request:
 
 def _read_inner(head: RequestHead) -> http.Request:
     """A request inside a tunnel; whether what it says of its host agrees with the tunnel is judged with the policy."""
+    if head.version == "HTTP/1.1" and not head.values("host"):
+        raise BadHead(400, "missing host")
     target = head.target
     if target.startswith("/") or (target == "*" and head.method == "OPTIONS"):
         if "#" in target:
@@ -162,6 +167,17 @@ def response_size(request: http.Request, response: http.Response) -> int | None:
     size = expected_http_body_size(request, response)
     assert size is None or isinstance(size, int)
     return size
+
+
+def body_reader(size: int | None) -> Any:
+    """What reads a body of this size: `None` for chunks, -1 for all until the end."""
+    match size:
+        case None:
+            return ChunkReader()
+        case -1:
+            return Http10Reader()
+        case _:
+            return ContentLengthReader(size)
 
 
 def wants_close(version: bytes, headers: http.Headers) -> bool:

@@ -20,10 +20,10 @@ from mitmproxy.proxy.layers.http import (
     ResponseHeaders,
     ResponseProtocolError,
 )
-from mitmproxy.proxy.layers.http._http1 import Http1Client, make_body_reader
+from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from .http1_bodies import MALFORMED, StrictBodies
-from .http1_messages import read_response, request_head, response_size, wants_close
+from .http1_messages import body_reader, read_response, request_head, response_size, wants_close
 from .http_head import HEAD_LIMIT
 from .secret_edits import SecretHead
 
@@ -112,7 +112,7 @@ class PolicedHttp1Client(StrictBodies, Http1Client):
         size = response_size(request, response)
         # The chain strips `connection` from the very fields that the flow shows; here it still stands.
         self._closing = self._closing or size == -1 or wants_close(response.data.http_version, response.headers)
-        self.body_reader = make_body_reader(size)
+        self.body_reader = body_reader(size)
         self.state = self.read_body
         yield ReceiveHttp(ResponseHeaders(self.stream_id, response, size == 0))
         if self.state == self.read_body:

@@ -15,7 +15,7 @@ from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Htt
 from codex_network_proxy.policy.responses import BlockResponse, error_response
 
 from .flow_control import PILE_LIMIT, Jam, Throttle
-from .http2_messages import read_request
+from .http2_messages import are_good_trailers, read_request
 from .http_head import BadHead
 from .upstream_errors import client_text
 
@@ -136,17 +136,31 @@ class PolicedHttp2Server(PacedHttp2, Http2Server):
         yield commands.SendData(self.conn, self.h2_conn.data_to_send())
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
-        if not isinstance(event, h2.events.RequestReceived):
-            return (yield from super().handle_h2_event(event))
+        match event:
+            case h2.events.RequestReceived():
+                yield from self._on_request(event)
+                return False
+            case h2.events.TrailersReceived() if not are_good_trailers(event.headers or ()):
+                return (yield from super().handle_h2_event(self._cut(event.stream_id)))
+            case _:
+                return (yield from super().handle_h2_event(event))
+
+    def _on_request(self, event: h2.events.RequestReceived) -> layer.CommandGenerator[None]:
         assert event.stream_id is not None
+        ended = event.stream_ended is not None
         try:
-            request = read_request(event.headers or ())
+            request = read_request(event.headers or (), ended=ended)
         except BadHead as error:
-            yield from self._refuse(event.stream_id, error, ended=event.stream_ended is not None)
-            return False
+            yield from self._refuse(event.stream_id, error, ended=ended)
+            return
         self.streams[event.stream_id] = StreamState.HEADERS_RECEIVED
-        yield ReceiveHttp(RequestHeaders(event.stream_id, request, end_stream=event.stream_ended is not None))
-        return False
+        yield ReceiveHttp(RequestHeaders(event.stream_id, request, end_stream=ended))
+
+    def _cut(self, stream_id: int) -> h2.events.StreamReset:
+        """Ends a stream as if the client had."""
+        if not self.is_closed(stream_id):
+            self.h2_conn.reset_stream(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        return h2.events.StreamReset(stream_id=stream_id, error_code=ErrorCodes.PROTOCOL_ERROR, remote_reset=False)
 
     def _refuse(self, stream_id: int, error: BadHead, *, ended: bool) -> layer.CommandGenerator[None]:
         yield from self._answer(stream_id, error_response(error.status, error.message))

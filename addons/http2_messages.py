@@ -24,8 +24,8 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 MALFORMED = "malformed request head"
 
 
-def read_request(fields: Iterable[tuple[bytes, bytes]]) -> http.Request:
-    """The request of a head inside an intercepted tunnel. Raises `BadHead`."""
+def read_request(fields: Iterable[tuple[bytes, bytes]], *, ended: bool) -> http.Request:
+    """The request of a head inside an intercepted tunnel; `ended`: no body follows. Raises `BadHead`."""
     pseudo, rest = _split(fields)
     method = pseudo.get(b":method", b"")
     if method == b"CONNECT":
@@ -40,6 +40,9 @@ def read_request(fields: Iterable[tuple[bytes, bytes]]) -> http.Request:
     if not (_PATH.fullmatch(path) or (path == b"*" and method == b"OPTIONS")):
         raise BadHead(400, "invalid request target")
     _check_fields(rest)
+    _check_length([value for name, value in rest if name == b"content-length"], ended)
+    if b":authority" not in pseudo and all(name != b"host" for name, _ in rest):
+        raise BadHead(400, "missing host")
     return _request(method, pseudo.get(b":authority"), path, rest)
 
 
@@ -62,11 +65,22 @@ def _check_fields(fields: list[tuple[bytes, bytes]]) -> None:
             raise BadHead(400, MALFORMED)
         if name == b"te" and value.lower() != b"trailers":
             raise BadHead(400, MALFORMED)
-    lengths = [value for name, value in fields if name == b"content-length"]
-    if lengths and (len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0])):
-        raise BadHead(400, "invalid content-length")
     if sum(name == b"host" for name, _ in fields) > 1:
         raise BadHead(400, MISMATCH)
+
+
+def _check_length(lengths: list[bytes], ended: bool) -> None:
+    if lengths and (len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]) or (ended and int(lengths[0]))):
+        raise BadHead(400, "invalid content-length")
+
+
+def are_good_trailers(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether these may stand behind a body: good fields, and none that says what the message is."""
+    try:
+        _check_fields([(bytes(name), bytes(value)) for name, value in fields])
+    except BadHead:
+        return False
+    return True
 
 
 def _request(method: bytes, authority: bytes | None, path: bytes, fields: list[tuple[bytes, bytes]]) -> http.Request:

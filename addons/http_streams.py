@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers import TCPLayer
 from mitmproxy.proxy.layers import http as engine_http
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -244,6 +245,10 @@ class PolicedHttpStream(BrakedHttpStream):
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
     ) -> layer.CommandGenerator[None]:
+        if self._answered:
+            # A client that leaves after our answer is no failure of the flow.
+            self.client_state = self.server_state = self.state_errored
+            return
         if isinstance(event, ResponseProtocolError) and self.flow.response is None:
             self._log_failure(event)
         yield from super().handle_protocol_error(event)
@@ -280,7 +285,8 @@ class PolicedHttpStream(BrakedHttpStream):
             error = yield commands.OpenConnection(self.context.server)
             if error:
                 answer(self.flow, error_response(502, client_text(502, error)))
-        self.child_layer = layer.NextLayer(self.context)
+        # A relayed tunnel may be quiet for as long as it likes; the engine would not even notice its end.
+        self.child_layer = layer.NextLayer(self.context) if inspect else TCPLayer(self.context, ignore=True)
         yield from self.handle_connect_finish()  # type: ignore[no-untyped-call]  # the engine's own
         if self.client_state == self.state_errored:
             yield from self._drop()
@@ -289,11 +295,38 @@ class PolicedHttpStream(BrakedHttpStream):
             yield self._tls_timer
 
     def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """As the engine's own, but one side of a tunnel may finish before the other."""
         if isinstance(event, events.Wakeup) and event.command is self._tls_timer:
             if not self.context.client.tls_established:
                 yield commands.CloseConnection(self.context.client)
-        elif not isinstance(event, Jam):
+        elif self.flow.request.data.method != b"CONNECT":
             yield from super().passthrough(event)
+        else:
+            assert self.child_layer
+            for command in self.child_layer.handle_event(self._as_connection_event(event)):
+                yield self._as_http_command(command)
+
+    def _as_connection_event(self, event: events.Event) -> events.Event:
+        match event:
+            case RequestData():
+                return events.DataReceived(self.context.client, event.data)
+            case RequestEndOfMessage():
+                return events.ConnectionClosed(self.context.client)
+            case _:
+                return event
+
+    def _as_http_command(self, command: commands.Command) -> commands.Command:
+        client = self.context.client
+        match command:
+            case commands.SendData() if command.connection == client:
+                return SendHttp(ResponseData(self.stream_id, command.data), client)
+            case commands.CloseTcpConnection(half_close=True):
+                return command
+            case commands.CloseConnection() if command.connection == client:
+                error = ResponseProtocolError(self.stream_id, "EOF", ErrorCode.PASSTHROUGH_CLOSE)
+                return SendHttp(error, client)
+            case _:
+                return command
 
 
 def install() -> None:

@@ -54,7 +54,8 @@ class Session:
     `tunnel` is the decision on the CONNECT target. `grants` holds, for each target that may be dialled, the verdict
     with the addresses that were checked for it; what is not in it is not dialled. `candidates` are verdicts that still
     wait for the rest of the chain; `approvals` are requests that may be sent. `bodies` names the flows whose head is
-    followed by a body, `dialled` says under which verdict each open server connection was dialled.
+    followed by a body, `dialled` says under which verdict each open server connection was dialled. `spoke`: the client
+    has sent a request through the tunnel, so it trusts us.
     """
 
     authority: Authority | None
@@ -63,6 +64,7 @@ class Session:
     tunnel: Allowed | None = None
     tunnel_decided: bool = False
     user_agent: str | None = None
+    spoke: bool = False
     grants: dict[Address, Allowed] = field(default_factory=dict)
     candidates: dict[str, Allowed] = field(default_factory=dict)
     approvals: dict[str, Approval] = field(default_factory=dict)

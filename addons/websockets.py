@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers.tcp import TCPLayer
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.websocket import WebsocketConnection, WebsocketEndHook, WebsocketLayer
 from mitmproxy.websocket import WebSocketData
-from wsproto.events import CloseConnection
-from wsproto.frame_protocol import CloseReason
+
+from .websocket_frames import TOO_BIG, FrameRelay, close_frame
 
 MESSAGE_LIMIT = 4 << 20
-"""Bytes of one message while mitmweb is there, which shows messages whole; without it they are not read at all."""
+"""Bytes of one message while mitmweb is there, which shows messages whole; without it they have no limit."""
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -77,11 +77,12 @@ def _extensions(headers: http.Headers) -> Iterator[str]:
         yield token.partition(";")[0].strip()
 
 
-def carrier(context: layer.Context, flow: http.HTTPFlow, *, shown: bool) -> layer.Layer:
-    """The layer that carries the messages: as bytes that nobody keeps, or as messages that mitmweb shows."""
+def carrier(context: Context, flow: http.HTTPFlow, *, shown: bool) -> layer.Layer:
+    """The layer that carries the messages: frame by frame, or as whole messages that mitmweb shows."""
     if not shown:
+        assert flow.response
         flow.websocket = None
-        return TCPLayer(context, ignore=True)
+        return FrameRelay(context, extended="sec-websocket-extensions" in flow.response.headers)
     flow.websocket = WebSocketData()
     return BoundedWebsocketLayer(context, flow)
 
@@ -96,7 +97,7 @@ class BoundedWebsocketLayer(WebsocketLayer):
 
     def _end(self) -> layer.CommandGenerator[None]:
         for side in (self.server_ws, self.client_ws):
-            yield side.send2(CloseConnection(CloseReason.MESSAGE_TOO_BIG))
+            yield commands.SendData(side.conn, close_frame(TOO_BIG, masked=side is self.server_ws))
             yield commands.CloseConnection(side.conn)
         yield WebsocketEndHook(self.flow)
         self.flow.live = False
