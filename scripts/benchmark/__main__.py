@@ -19,13 +19,16 @@ from .options import Options, parse, slice_seconds
 from .origin import serve_origin
 from .report import Report, terminal, write
 from .rounds import Row, interleave, row
-from .session import Bench
+from .session import Bench, Elsewhere
 from .targets import ROOT, Surroundings, Target, targets
 from .workers import cores, raise_descriptor_limit, worker
 
 PATTERNS = 1_000
 DOCUMENT = ROOT / "docs" / "performance.md"
 DECISION_ROUNDS = 7
+
+NOISE = 0.1
+"""The share of the two cores that others may use before a run is called rough."""
 
 
 def say(text: str) -> None:
@@ -51,10 +54,12 @@ def run(options: Options) -> Report:
         measured = bench.starts(compared, options.starts)
         bench.open(stack, compared, measured)
         bench.memory(compared, options.tunnels, measured)
+        elsewhere = Elsewhere(pinned)
         rows = _speeds(options, bench, compared, deadline)
+        foreign = elsewhere.share()
     costs = [] if options.quick else decisions.measure(DECISION_ROUNDS)
     others = [target.name for target in compared[1:]]
-    return Report(others, rows, measured.sizes(), costs, options.rounds, pinned is not None, PATTERNS)
+    return Report(others, rows, measured.sizes(), costs, options.rounds, pinned is not None, PATTERNS, foreign)
 
 
 def _speeds(options: Options, bench: Bench, compared: Sequence[Target], deadline: float) -> list[Row]:
@@ -84,6 +89,8 @@ def main() -> int:
         else:
             report = run(options)
         print(terminal(report))
+        if report.foreign > NOISE:
+            say("the machine was busy with other things: the ratios of this run are rough")
         if options.write:
             write(DOCUMENT, report)
     except KeyboardInterrupt:

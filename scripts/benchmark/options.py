@@ -12,7 +12,7 @@ from .targets import DIRECT, OURS, SQUID, STOCK, TINYPROXY
 OTHERS = (DIRECT, STOCK, TINYPROXY, SQUID)
 
 FULL_SECONDS, QUICK_SECONDS = 165.0, 36.0
-FULL_ROUNDS, QUICK_ROUNDS = 5, 3
+FULL_ROUNDS, QUICK_ROUNDS = 7, 3
 
 SETTLING = 0.08
 """Seconds between slices, about: connections are made, and the proxy before finishes what it had."""
@@ -38,7 +38,7 @@ class Options:
     @property
     def starts(self) -> int:
         """Timed starts of each proxy."""
-        return 1 if self.quick else self.rounds
+        return 1 if self.quick else min(5, self.rounds)
 
     @property
     def tunnels(self) -> int:

@@ -26,6 +26,7 @@ class Report:
     rounds: int
     pinned: bool
     patterns: int
+    foreign: float = 0.0  # the part of the cores' time that other programs took
 
 
 def number(value: float) -> str:
@@ -40,6 +41,8 @@ def times(spread: Spread | None, at_least: bool = False) -> str:
     if spread is None:
         return ""
     sign = "≥ " if at_least else ""
+    if spread.low == spread.high:
+        return f"{sign}{number(spread.median)}"
     return f"{sign}{number(spread.median)} ({number(spread.low)}–{number(spread.high)})"  # noqa: RUF001
 
 
@@ -86,10 +89,11 @@ def terminal(report: Report) -> str:
     parts = [speeds] if report.rows else []
     parts += [sizes] if report.sizes else []
     parts += [[COST_HEAD, *map(cost_cells, report.costs)]] if report.costs else []
+    noise = [f"other programs took {report.foreign:.0%} of the cores' time"] if report.rows else []
     failed = [
         f"{count} requests failed: {row.title}, {name}" for row in report.rows for name, count in row.errors.items()
     ]
-    return "\n\n".join([*map(_aligned, parts), *(["\n".join(failed)] if failed else [])])
+    return "\n\n".join([*map(_aligned, parts), "\n".join(failed + noise)]).rstrip()
 
 
 def _with_ours(cells: list[str], ours: Spread, unit: str) -> list[str]:
@@ -107,7 +111,8 @@ def markdown(report: Report) -> str:
     cores = "proxies on one core, client and origin on another" if report.pinned else "no process tied to a core"
     intro = (
         f"Against {others}; {report.patterns:,} patterns, audit log on; {report.rounds} rounds, {cores}. "
-        "Each cell is the median of the rounds' ratios, with the extremes."
+        "Each cell is the median of the rounds' ratios, with the extremes. "
+        f"Other programs took {report.foreign:.0%} of these cores' time."
     )
     parts = [intro, _table(speed_head(report), [speed_cells(report, row) for row in report.rows])]
     parts.append(_table(size_head(report), [size_cells(report, size) for size in report.sizes]))

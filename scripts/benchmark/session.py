@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from .origin import Ports
 from .rounds import Size, size
 from .scenarios import DENIED_NAME, INTERCEPTED_NAME, SCENARIOS, TUNNELLED_NAME, Scenario
 from .targets import Target
-from .usage import cpu, memory
+from .usage import busy, cpu, memory
 from .workers import program, wait_listening
 
 WARM = 0.25
@@ -41,6 +42,22 @@ class Measured:
             size("memory at rest", "MB", idle),
             size("memory for each idle tunnel", "kB", tunnel),
         ]
+
+
+class Elsewhere:
+    """Whether the machine did something else meanwhile."""
+
+    def __init__(self, cores: Sequence[int] | None) -> None:
+        self._cores = cores
+        self._before = self._now()
+
+    def _now(self) -> tuple[float, float, float]:
+        return time.monotonic(), busy(self._cores or ()) or 0.0, cpu(os.getpid())
+
+    def share(self) -> float:
+        """The part of the cores' time that went to others since this was made; 0 where it cannot be told."""
+        wall, worked, ours = (now - before for now, before in zip(self._now(), self._before, strict=True))
+        return max(0.0, worked - ours) / (wall * len(self._cores)) if self._cores else 0.0
 
 
 class Bench:

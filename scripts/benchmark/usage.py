@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,6 +55,17 @@ def _resident(folder: Path) -> int:
     with suppress(OSError):
         return int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
+
+
+def busy(cores: Sequence[int], stat: Path = Path("/proc/stat")) -> float | None:
+    """Seconds that these cores have worked, whoever for; None where the system does not tell."""
+    wanted = {f"cpu{core}" for core in cores}
+    with suppress(OSError):
+        rows = [line.split() for line in stat.read_text().splitlines()]
+        # user nice system idle iowait irq softirq steal: a stolen moment is one that somebody else had.
+        ticks = [int(row[place]) for row in rows if row[0] in wanted for place in (1, 2, 3, 6, 7, 8)]
+        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+    return None
 
 
 def _listed() -> dict[int, Row]:

@@ -34,6 +34,15 @@ def test_a_process_that_is_gone_uses_nothing() -> None:
     assert (usage.cpu(2**22 + 1), usage.memory(2**22 + 1)) == (0, 0)
 
 
+def test_cores_are_busy_whoever_they_work_for(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 100 0 50 900 7 0 50 0 0 0\ncpu1 1 2 3 4 5 6 7 8 0 0\nctxt 5\n")
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert usage.busy((0,), stat) == pytest.approx(200 * tick)
+    assert usage.busy((0, 1), stat) == pytest.approx(227 * tick)
+    assert usage.busy((0,), tmp_path / "none") is None
+
+
 def test_ps_is_read_where_there_is_no_proc() -> None:
     listing = "  1   0   1:00.50  100\n 20   1  01:00:00  10\n 30  20 2-00:00:01.25  1\n 40   9   0:09.00  5\nodd\n"
     found = list(usage.below(usage.parse_ps(listing), 20))
