@@ -130,13 +130,15 @@ class Http2Peer:
 
     async def data(self, number: int, data: bytes, *, end: bool = False) -> None:
         """Sends a body piece by piece, as the other side's windows allow."""
-        while True:
+        at = 0
+        while at < len(data) or (end and at == len(data)):
             room = min(self.h2.local_flow_control_window(number), self.h2.max_outbound_frame_size)
-            if not data or room:
-                piece, data = data[:room], data[room:]
-                self.h2.send_data(number, piece, end_stream=end and not data)
+            piece = data[at : at + room]
+            if piece or not data:
+                at += len(piece)
+                self.h2.send_data(number, piece, end_stream=end and at == len(data))
                 await self.flush()
-                if not data:
+                if at == len(data):
                     return
             elif not await self.read():
                 raise ConnectionResetError

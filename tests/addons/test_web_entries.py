@@ -1,0 +1,141 @@
+"""What mitmweb shows of tunnels: blocks are marked, relayed tunnels are one entry, and no content anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mitmproxy import http
+from mitmproxy.addons.view import View
+from mitmproxy.test import taddons
+
+from codex_network_proxy.addons.handover import TunnelReport
+from codex_network_proxy.addons.web_entries import WebEntries, describe_block
+from codex_network_proxy.policy.decision import Allowed, Blocked, HttpUse, NetworkPolicyRequest, NetworkProtocol, Tunnel
+from codex_network_proxy.policy.hosts import parse_endpoint
+
+from .engine_kit import configuration
+from .flow_kit import bench
+
+
+@pytest.fixture
+def view() -> Iterator[View]:
+    found = View()
+    with taddons.context(found):
+        yield found
+
+
+def question(target: str, use: Tunnel | HttpUse, client: str | None = "127.0.0.1:5") -> NetworkPolicyRequest:
+    return NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, parse_endpoint(target), use, "CONNECT", client)
+
+
+def decided(target: str = "denied.test:443", client: str | None = "127.0.0.1:5", use: Any = None) -> Any:
+    with bench() as here:
+        return asyncio.run(here.authority.decide(question(target, use or Tunnel(), client)))
+
+
+def entry(view: View) -> http.HTTPFlow:
+    assert len(view) == 1
+    assert isinstance(view[0], http.HTTPFlow)
+    return view[0]
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1:5", "[::1]:5", None])
+def test_a_blocked_tunnel_is_an_entry(view: View, client: str | None) -> None:
+    verdict = decided(client=client)
+    assert isinstance(verdict, Blocked)
+    WebEntries().block_seen(verdict, None)  # type: ignore[arg-type]  # nobody looks at it
+    flow = entry(view)
+    assert flow.response
+    assert (flow.request.method, flow.request.authority, flow.response.status_code) == (
+        "CONNECT",
+        "denied.test:443",
+        403,
+    )
+    assert flow.marked == ":no_entry:"
+    assert flow.comment == describe_block(verdict)
+    assert flow.response.headers["x-proxy-request-id"] in flow.comment
+    assert flow.client_conn.peername == {None: ("unknown", 0), "[::1]:5": ("::1", 5)}.get(client, ("127.0.0.1", 5))
+
+
+def described(text: str, target: str, use: Tunnel | HttpUse) -> str:
+    with bench(text) as here:
+        verdict = asyncio.run(here.authority.decide(question(target, use)))
+        assert isinstance(verdict, Blocked)
+        return describe_block(verdict).partition(f", id {verdict.request_id})")[0]
+
+
+HTTPS = HttpUse("POST", secure=True, path="/no")
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "use", "why"),
+    [
+        pytest.param(
+            configuration(), "denied.test:443", Tunnel(),
+            "denied: denied_domains covers denied.test:443, rule denied.test (blocked-by-denylist", id="the denylist",
+        ),
+        pytest.param(
+            configuration(), "unknown.test:443", Tunnel(),
+            "not_allowed: no entry of allowed_domains covers unknown.test:443 (blocked-by-allowlist",
+            id="the allowlist",
+        ),
+        pytest.param(
+            configuration(), "hooked.test:443", HTTPS,
+            "mitm_hook_denied: no mitm_hooks entry of hooked.test matches this request (blocked-by-mitm-hook",
+            id="the hooks",
+        ),
+        pytest.param(
+            configuration(), "hooked.test:80", HttpUse("GET"),
+            "mitm_required: a host with mitm_hooks is reached over https only (blocked-by-mitm-required",
+            id="a hooked host in clear",
+        ),
+        pytest.param(
+            configuration("limited"), "allowed.test:80", HttpUse("POST"),
+            "method_not_allowed: limited mode passes only GET, HEAD and OPTIONS, without body or upgrade "
+            "(blocked-by-method-policy", id="the mode",
+        ),
+        pytest.param(
+            configuration(lines=["enabled = false"]), "allowed.test:80", HttpUse("GET"),
+            "proxy_disabled: enabled is false (proxy disabled", id="a proxy that is off",
+        ),
+    ],
+)  # fmt: skip
+def test_the_description_says_why_and_by_which_rule(text: str, target: str, use: Tunnel | HttpUse, why: str) -> None:
+    assert described(text, target, use) == why
+
+
+def test_a_blocked_request_is_there_already(view: View) -> None:
+    verdict = decided(use=HttpUse("GET"))
+    WebEntries().block_seen(verdict, None)  # type: ignore[arg-type]
+    assert len(view) == 0
+
+
+def report(verdict: Allowed, up: int = 0, down: int = 0, ended: float | None = None) -> TunnelReport:
+    return TunnelReport(verdict, "127.0.0.1", up, down, 100.0, ended)
+
+
+def test_a_relayed_tunnel_is_one_entry_from_start_to_end(view: View) -> None:
+    entries, verdict = WebEntries(), decided("allowed.test:443")
+    assert isinstance(verdict, Allowed)
+    entries.tunnel_opened(report(verdict))
+    flow = entry(view)
+    assert (flow.comment, flow.marked) == (f"tunnel open, relayed unread to 127.0.0.1 (id {verdict.request_id})", "")
+    entries.tunnel_closed(report(verdict, 1234567, 89, 102.5))
+    assert entry(view) is flow
+    assert flow.comment.startswith("tunnel 89 bytes down, 1,234,567 bytes up, 2.5 s, relayed unread to 127.0.0.1")
+    assert flow.response
+    assert flow.response.timestamp_end == 102.5
+    entries.tunnel_closed(report(verdict, 1, 1, 200.0))
+    assert "2.5 s" in flow.comment, "it ends once"
+
+
+def test_without_a_view_nothing_is_kept() -> None:
+    with taddons.context():
+        entries, verdict = WebEntries(), decided("allowed.test:443")
+        entries.tunnel_opened(report(verdict))
+        entries.tunnel_closed(report(verdict, ended=101.0))
+        entries.block_seen(decided(), None)  # type: ignore[arg-type]
+        assert not entries._open
