@@ -20,6 +20,8 @@ from tests.kit.wire import Ended
 from .rows_inner import API, FULL, LIMITED, OTHER, RAW
 
 HOOKED = "any.allowed.test"
+AT_ONCE = 3.0
+"""Seconds that pass for at once on a busy machine; no deadline of the proxy is as short."""
 
 
 @pytest.fixture(params=[HOOKED, RAW], ids=["hooked", "limited mode"])
@@ -86,7 +88,7 @@ def test_d08_a_hello_in_the_same_packet_as_connect(shape: Shape, proxy: ProxyPro
 
 @pytest.mark.usefixtures("untouched")
 def test_d08_a_hello_for_another_host_in_the_same_packet(proxy: ProxyProcess, at: str) -> None:
-    with Client(proxy.http) as client:
+    with Client(proxy.http, AT_ONCE) as client:
         assert refused(client, proxy, hello.at_once, connect(at))
 
 
@@ -206,7 +208,7 @@ def test_what_is_no_tls_is_cut(data: bytes, proxy: ProxyProcess, at: str) -> Non
 
 @pytest.mark.usefixtures("untouched")
 def test_d08_what_is_no_tls_is_cut_in_the_same_packet_as_connect(proxy: ProxyProcess, at: str) -> None:
-    with Client(proxy.http) as client:
+    with Client(proxy.http, AT_ONCE) as client:
         client.send(connect(at) + b"GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n")
         with contextlib.suppress(Ended, ConnectionError):
             assert client.read("CONNECT").status == 200
