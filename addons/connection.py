@@ -84,6 +84,12 @@ class PolicedConnection(DirectEvents):
         finally:
             close_session(self.client.id)
 
+    async def handle_connection(self, connection: Connection) -> None:
+        """As the engine's own, but it can be cut from the first byte on: its task is known before it reads."""
+        if self.transports[connection].handler is None:
+            self.transports[connection].handler = asyncio.current_task()
+        await super().handle_connection(connection)
+
     async def drain_writers(self) -> None:
         """Waits until the others have taken what came from this connection, and until it may be read on."""
         task = asyncio.current_task()

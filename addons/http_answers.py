@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mitmproxy import http
+from mitmproxy.net.http.validate import validate_headers
 
 from .websockets import handshake_problem
 
@@ -21,6 +22,12 @@ def answer_problem(request: http.Request, response: http.Response) -> str | None
         return handshake_problem(request, response)
     if not 200 <= status <= 999:
         return f"the origin answered with status {status:03d}"
-    if not all(_VALUE.fullmatch(value) for _, value in response.headers.fields):
-        return "the origin sent no valid HTTP response"
-    return None
+    return None if _is_well_formed(response) else "the origin sent no valid HTTP response"
+
+
+def _is_well_formed(response: http.Response) -> bool:
+    try:
+        validate_headers(response)
+    except ValueError:
+        return False
+    return all(_VALUE.fullmatch(value) for _, value in response.headers.fields)

@@ -5,6 +5,7 @@ These classes replace the engine's own (see `install`), so that no HTTP message 
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -336,3 +337,5 @@ def install() -> None:
     engine_http.Http1Client = PolicedHttp1Client  # type: ignore[misc]
     engine_http.Http2Server = PolicedHttp2Server  # type: ignore[misc]
     engine_http.Http2Client = PolicedHttp2Client  # type: ignore[misc]
+    # It writes every field that it packs or unpacks into the log, secrets too.
+    logging.getLogger("hpack").setLevel(logging.WARNING)

@@ -132,7 +132,9 @@ class Http2Peer:
         """Sends a body piece by piece, as the other side's windows allow."""
         at = 0
         while at < len(data) or (end and at == len(data)):
-            room = min(self.h2.local_flow_control_window(number), self.h2.max_outbound_frame_size)
+            room = 0
+            if self.streams[number].reset is None:
+                room = min(self.h2.local_flow_control_window(number), self.h2.max_outbound_frame_size)
             piece = data[at : at + room]
             if piece or not data:
                 at += len(piece)
@@ -140,7 +142,7 @@ class Http2Peer:
                 await self.flush()
                 if at == len(data):
                     return
-            elif not await self.read():
+            elif self.streams[number].reset is not None or not await self.read():
                 raise ConnectionResetError
 
     async def answer(self, number: int) -> Stream:

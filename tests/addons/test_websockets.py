@@ -21,12 +21,9 @@ SUBPROTOCOL = "the origin chose a WebSocket subprotocol that was not offered"
 EXTENSION = "the origin chose a WebSocket extension that was not offered"
 
 
-def _named(fields: dict[str, str]) -> dict[str, str]:
-    return {name.replace("-", "_"): value for name, value in fields.items()}
-
-
 def request(fields: dict[str, str], method: str = "GET", version: str = "HTTP/1.1") -> http.Request:
-    request = http.Request.make(method, "http://allowed.test/", headers=http.Headers(**_named(fields)))
+    headers = http.Headers([(name.encode(), value.encode()) for name, value in fields.items()])
+    request = http.Request.make(method, "http://allowed.test/", headers=headers)
     request.data.http_version = version.encode()
     return request
 
