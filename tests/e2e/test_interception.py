@@ -165,7 +165,6 @@ VERSIONS = [
     pytest.param("--http2", ("http/1.1",), id="HTTP/2 and HTTP/1.1"),
     pytest.param("--http2", ("h2",), id="HTTP/2 and HTTP/2"),
     pytest.param("--http2", ("h2", "http/1.1"), id="HTTP/2 and either"),
-    pytest.param("--http1.1", ("h2",), id="HTTP/1.1 and HTTP/2"),
 ]
 
 
@@ -178,6 +177,17 @@ def test_the_versions_of_client_and_origin_may_differ(
         done = curl(inspected.get(POLICY), tmp_path, client, f"https://{OTHER}:{server.port}/echo")
     assert done.out.startswith("{"), done
     assert dict(json.loads(done.out)["headers"])["authorization"] == TOKEN
+
+
+def test_an_origin_of_http2_alone_has_nothing_for_a_client_of_http1_alone(
+    inspected: Fleet, authority: TestAuthority, tmp_path: Path
+) -> None:
+    """The origin is offered what the client speaks, so that the client's WebSockets keep working."""
+    with Http2Origin(authority.server_context(OTHER, alpn=("h2",))) as server:
+        url = f"https://{OTHER}:{server.port}/echo"
+        done = curl(inspected.get(POLICY), tmp_path, "--http1.1", "--write-out", "%{http_code}", url)
+    assert "upstream failure: " in done.out
+    assert done.out.endswith("502")
 
 
 def test_many_requests_on_one_connection(proxy: ProxyProcess, tls_origin: HttpOrigin) -> None:
