@@ -26,7 +26,7 @@ from codex_network_proxy.policy.decision import (
     Use,
     Verdict,
 )
-from codex_network_proxy.policy.engine import NetworkPolicy, World, decide
+from codex_network_proxy.policy.engine import NetworkPolicy, World, decide, forget_judgements, judge_host
 from codex_network_proxy.policy.errors import ResolutionFailed
 from codex_network_proxy.policy.hosts import parse_endpoint, parse_host
 from codex_network_proxy.policy.modes import NetworkMode
@@ -388,3 +388,12 @@ def test_the_decider_sees_the_canonical_host() -> None:
     decider = FakeDecider(NetworkDecision.deny())
     ask(compile_policy(), "LISTED.Test.:8443", world=a_world(decider=decider))
     assert [(request.host, request.port) for request in decider.asked] == [("listed.test", 8443)]
+
+
+def test_each_policy_judges_for_itself_and_none_is_kept_when_it_is_out_of_force() -> None:
+    target = parse_endpoint("allowed.test:443")
+    wide, narrow = compile_policy(), compile_policy(())
+    assert (judge_host(wide, target), judge_host(narrow, target)) != (None, None)
+    assert judge_host(narrow, target) is None
+    forget_judgements()
+    assert judge_host.cache_info().currsize == 0
