@@ -19,6 +19,9 @@ class PolicedHttpLayer(HttpLayer):
         yield from super()._handle_event(event)
         if isinstance(event, events.ConnectionClosed) and event.connection != self.context.client:
             self._ended.add(event.connection)
+            self._forget_ended()
+        elif isinstance(event, events.OpenConnectionCompleted):
+            self._forget_ended()
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
         self._forget_ended()
@@ -29,7 +32,7 @@ class PolicedHttpLayer(HttpLayer):
         for connection in list(self.connections):
             if isinstance(connection, Server) and connection not in used and self._is_over(connection):
                 del self.connections[connection]
-                self._ended.discard(connection)
+        self._ended &= self.connections.keys()
 
     def _is_over(self, connection: Server) -> bool:
         """Whether nothing can come from the connection any more: it was closed, or never opened."""

@@ -1,0 +1,598 @@
+"""The last look before anything is sent, whatever other addons do; early answers; secrets on the wire alone (J08)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mitmproxy import exceptions, http, io
+from mitmproxy.addons.clientplayback import ClientPlayback
+from mitmproxy.addons.savehar import SaveHar
+from mitmproxy.proxy import server_hooks
+from mitmproxy.proxy.layers import http as engine_http
+
+from codex_network_proxy.addons import http_streams
+from codex_network_proxy.addons.sessions import session_of
+
+from .engine_kit import HOOKED, SECRET, Answer, Lab, Origin, OriginPeer, Peer, configuration, play, reply
+from .h2_kit import get as h2_get
+from .h2_kit import http2, http2_origin
+from .test_http1 import HOST, get, post
+
+ORDER = ("codex-settings", None)
+"""Before all of ours, and behind the guard."""
+
+
+class Other:
+    """Another script's addon. `edit` is called in one hook."""
+
+    name = "other"
+
+    def __init__(self, hook: str, edit: Callable[[Any], Any]) -> None:
+        setattr(self, hook, edit)
+
+
+def set_host(flow: http.HTTPFlow) -> None:
+    flow.request.host = "other.test"
+
+
+def set_data_host(flow: http.HTTPFlow) -> None:
+    flow.request.data.host = "other.test"
+
+
+def set_port(flow: http.HTTPFlow) -> None:
+    flow.request.port = 1
+
+
+def set_method(flow: http.HTTPFlow) -> None:
+    flow.request.method = "DELETE"
+
+
+def set_path(flow: http.HTTPFlow) -> None:
+    flow.request.path = "/evil"
+
+
+def set_scheme(flow: http.HTTPFlow) -> None:
+    flow.request.scheme = "https" if flow.request.scheme == "http" else "http"
+
+
+def add_field(flow: http.HTTPFlow) -> None:
+    flow.request.headers["x-added"] = "1"
+
+
+def set_framing(flow: http.HTTPFlow) -> None:
+    flow.request.headers["content-length"] = "100"
+
+
+def set_via(flow: http.HTTPFlow) -> None:
+    flow.server_conn.via = ("http", ("other.test", 1))
+
+
+EDITS = [set_host, set_data_host, set_port, set_method, set_path, set_scheme, add_field, set_framing]
+
+
+async def ask(lab: Lab, origin: Origin, door: str, extra: bytes = b"") -> Answer:
+    """One good request through this door."""
+    if door == "plain":
+        return await (await lab.client()).ask(get(origin.port, b"/ok", b"allowed.test", *extra.split(b"\r\n")[:-1]))
+    client = await lab.tunnel(origin.port)
+    return await client.ask(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + extra + b"\r\n")
+
+
+def refused(answer: Answer) -> bool:
+    return (answer.status, answer.get("x-proxy-error")) == (403, "blocked-by-policy")
+
+
+DOORS = pytest.mark.parametrize("door", ["plain", "inner"])
+
+
+async def origin_for(lab: Lab, door: str) -> Origin:
+    return await lab.origin(tls=None if door == "plain" else [HOOKED])
+
+
+@DOORS
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("hook", ["requestheaders", "request"])
+def test_a_request_that_another_addon_changed_is_not_sent(
+    edit: Callable[[http.HTTPFlow], None], hook: str, door: str, tmp_path: Path
+) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await origin_for(lab, door)
+        lab.add(Other(hook, edit))
+        assert refused(await ask(lab, origin, door))
+        assert not origin.connections, "nothing was even dialled"
+
+    play(scenario, tmp_path)
+
+
+@DOORS
+@pytest.mark.parametrize("edit", [set_path, set_method, add_field])
+def test_nor_one_that_was_changed_while_the_dial_lasted(
+    edit: Callable[[http.HTTPFlow], None], door: str, tmp_path: Path
+) -> None:
+    async def scenario(lab: Lab) -> None:
+        flows: list[http.HTTPFlow] = []
+        lab.add(Other("requestheaders", flows.append))
+
+        def change(data: server_hooks.ServerConnectionHookData) -> None:
+            edit(flows[0])
+
+        late = Other("server_connected", change)
+        late.name = "late"
+        lab.add(late)
+        origin = await origin_for(lab, door)
+        assert refused(await ask(lab, origin, door))
+        assert not origin.requests
+
+    play(scenario, tmp_path)
+
+
+@DOORS
+def test_a_proxy_that_another_addon_put_in_between_is_not_dialled(door: str, tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await origin_for(lab, door)
+        lab.add(Other("requestheaders", set_via))
+        answer = await ask(lab, origin, door)
+        assert answer.status == 502
+        assert not origin.connections
+
+    play(scenario, tmp_path)
+
+
+def raise_error(_: object) -> None:
+    raise RuntimeError("canary words")
+
+
+def halt(_: object) -> None:
+    raise exceptions.AddonHalt
+
+
+@DOORS
+@pytest.mark.parametrize("before", ORDER, ids=["before ours", "behind ours"])
+@pytest.mark.parametrize("hook", ["requestheaders", "request", "server_connect", "http_connect", "next_layer"])
+def test_an_addon_that_raises_changes_nothing(hook: str, before: str | None, door: str, tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await origin_for(lab, door)
+        lab.add(Other(hook, raise_error), before)
+        assert (await ask(lab, origin, door)).status == 200
+        denied = await (await lab.client()).ask(get(origin.port, b"/", b"denied.test"))
+        assert denied.status == 403
+
+    play(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("door", ["plain", "inner h1", "inner h2"])
+def test_an_addon_that_halts_the_chain_halts_the_request(door: str, tmp_path: Path) -> None:
+    """`AddonHalt` keeps every later addon from its hook, the guard too."""
+
+    async def scenario(lab: Lab) -> None:
+        origin = await origin_for(lab, "plain" if door == "plain" else "inner")
+        lab.add(Other("requestheaders", halt), "codex-settings")
+        if door == "inner h2":
+            stream = await (await http2(lab, origin.port)).ask(h2_get(origin.port, method=b"POST"), b"body")
+            assert (stream.status, stream.get(b"x-proxy-error")) == (403, b"blocked-by-policy")
+        else:
+            assert refused(await ask(lab, origin, door.partition(" ")[0]))
+        assert not origin.connections
+
+    play(scenario, tmp_path)
+
+
+def test_a_halt_before_a_tunnel_is_a_deny(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await lab.origin()
+        lab.add(Other("http_connect", halt), "codex-settings")
+        target = b"allowed.test:%d" % origin.port
+        answer = await (await lab.client()).ask(
+            b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (target, target), "CONNECT"
+        )
+        assert refused(answer)
+        assert not origin.connections
+
+    play(scenario, tmp_path, fast_path=False)
+
+
+@pytest.mark.parametrize("edit", [set_host, set_port])
+def test_a_tunnel_that_another_addon_turned_elsewhere_leads_nowhere(
+    edit: Callable[[http.HTTPFlow], None], tmp_path: Path
+) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await lab.origin()
+        lab.add(Other("http_connect", edit))
+        target = b"allowed.test:%d" % origin.port
+        answer = await (await lab.client()).ask(
+            b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (target, target), "CONNECT"
+        )
+        assert refused(answer)
+        assert not origin.connections
+
+    play(scenario, tmp_path, fast_path=False)
+
+
+def test_an_answer_of_another_addon_is_given_at_once(tmp_path: Path) -> None:
+    def own_answer(flow: http.HTTPFlow) -> None:
+        flow.response = http.Response.make(418, b"teapot")
+
+    async def scenario(lab: Lab) -> None:
+        origin, client = await lab.origin(), await lab.client()
+        lab.add(Other("requestheaders", own_answer), "codex-settings")
+        answer = await client.ask(post(origin.port, b"content-length: 100000"))
+        assert (answer.status, answer.body) == (418, b"teapot")
+        assert not origin.connections
+
+    play(scenario, tmp_path)
+
+
+def test_a_hook_that_hangs_holds_its_own_request_only(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def hang(flow: http.HTTPFlow) -> None:
+        if flow.request.path == "/hang":
+            await gate.wait()
+
+    async def scenario(lab: Lab) -> None:
+        origin, held = await lab.origin(), await lab.client()
+        lab.add(Other("requestheaders", hang), "codex-settings")
+        await held.send(get(origin.port, b"/hang"))
+        assert (await (await lab.client()).ask(get(origin.port))).status == 200
+        assert len(origin.requests) == 1
+        gate.set()
+        assert (await held.answer()).status == 200
+
+    play(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("broken", ["codex-headers", "codex-allowlist", "codex-limited-mode", "codex-mitm-hooks",
+                                    "codex-approval"])  # fmt: skip
+def test_a_rule_of_ours_that_is_gone_or_broken(broken: str, tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await origin_for(lab, "inner")
+        addon = lab.master.addons.get(broken)
+        addon.requestheaders = raise_error
+        answer = await ask(lab, origin, "inner")
+        assert refused(answer) or broken not in ("codex-allowlist", "codex-approval")
+        if not refused(answer):
+            assert origin.requests[0].values(b"authorization") == [f"Bearer {SECRET}".encode()]
+
+    play(scenario, tmp_path)
+
+
+def test_an_unloaded_script_closes_everything(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin, client = await lab.origin(), await lab.client()
+        assert (await client.ask(get(origin.port))).status == 200
+        for addon in [one for one in lab.master.addons.chain if str(getattr(one, "name", "")).startswith("codex-")]:
+            if addon.name not in ("codex-guard", "codex-front-door", "codex-settings"):
+                lab.master.addons.remove(addon)
+        assert refused(await client.ask(get(origin.port)))
+        assert len(origin.requests) == 1
+
+    play(scenario, tmp_path)
+
+
+def test_a_replay_is_refused(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await lab.origin(tls=[HOOKED])
+        flows: list[http.HTTPFlow] = []
+        lab.add(Other("response", flows.append))
+        client = await lab.tunnel(origin.port)
+        request = b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + b"\r\n"
+        assert (await client.ask(request)).status == 200
+        playback = ClientPlayback()
+        lab.master.addons.add(playback)
+        playback.running()
+        copy = flows[0].copy()
+        copy.client_conn = flows[0].client_conn
+        copy.request.data.content = b""
+        playback.start_replay([copy])
+        await playback.queue.join()
+        assert copy.response
+        assert copy.response.headers["x-proxy-error"] == "blocked-by-policy"
+        assert len(origin.requests) == 1
+        assert playback.playback_task
+        playback.playback_task.cancel()
+
+    play(scenario, tmp_path)
+
+
+# What is remembered
+
+
+def test_nothing_of_a_flow_outlives_it(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin, client = await lab.origin(), await lab.client()
+        flows: list[http.HTTPFlow] = []
+        lab.add(Other("response", flows.append))
+        for request in (
+            get(origin.port),
+            get(1, b"/", b"denied.test"),
+            post(origin.port, b"content-length: 1", body=b"x"),
+        ):
+            await client.ask(request)
+        session = session_of(flows[0].client_conn.id)
+        assert session
+        left = [*session.approvals, *session.candidates, *session.bodies, *session.grants]
+        assert left == []
+        assert len(session.dialled) == 1, "but the connection that is kept alive"
+
+    play(scenario, tmp_path)
+
+
+def test_streams_that_were_killed_are_forgotten(tmp_path: Path) -> None:
+    def kill(one: http.HTTPFlow) -> None:
+        one.kill()
+
+    async def scenario(lab: Lab) -> None:
+        origin = await lab.origin(tls=[HOOKED])
+        clients: list[str] = []
+        lab.add(Other("requestheaders", lambda one: clients.append(one.client_conn.id)))
+        other = Other("requestheaders", kill)
+        other.name = "killer"
+        lab.add(other)
+        client = await http2(lab, origin.port)
+        for _ in range(3):
+            assert (await client.ask(h2_get(origin.port))).reset is not None
+        session = session_of(clients[0])
+        assert session
+        assert not session.approvals
+
+    play(scenario, tmp_path)
+
+
+# Secrets
+
+
+async def chatty(peer: OriginPeer) -> None:
+    """Speaks first, and no TLS."""
+    await peer.send(b"220 mail.test ESMTP\r\n")
+    await peer.reader.read()
+
+
+async def echo(peer: OriginPeer) -> None:
+    """Answers with nothing of what it got."""
+    while True:
+        await peer.request()
+        await peer.send(reply(b"thanks"))
+
+
+@pytest.mark.parametrize("version", ["http/1.1", "h2"])
+def test_a_secret_is_on_the_wire_and_nowhere_else(
+    version: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved, har = tmp_path / "flows", tmp_path / "flows.har"
+
+    async def scenario(lab: Lab) -> None:
+        view = lab.show()
+        handler = http2_origin() if version == "h2" else echo
+        origin = await lab.origin(handler, tls=[HOOKED], alpn=[version])
+        states: list[str] = []
+        for hook in ("requestheaders", "request", "responseheaders", "response", "server_connected"):
+            addon = Other(hook, lambda one: states.append(repr(getattr(one, "get_state", lambda: vars(one))())))
+            addon.name = f"watch-{hook}"
+            lab.add(addon)
+        if version == "h2":
+            assert (await (await http2(lab, origin.port)).ask(h2_get(origin.port))).status == 200
+        else:
+            assert (await ask(lab, origin, "inner", b"Authorization: Basic mine\r\n")).status == 200
+        assert SECRET.encode() in origin.requests[0].head
+        assert states
+        assert not any(SECRET in state or "mine" in state for state in states)
+        (shown,) = [one for one in view if isinstance(one, http.HTTPFlow) and one.request.method != "CONNECT"]
+        assert shown.comment.startswith("mitm_hooks[0] matched")
+        with saved.open("wb") as file:
+            io.FlowWriter(file).add(shown)
+        har.write_text(json.dumps(SaveHar().make_har([shown])))
+
+    with caplog.at_level(logging.DEBUG):
+        play(scenario, tmp_path)
+    assert SECRET not in caplog.text
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert SECRET.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("fault", ["secret", "wire"])
+def test_a_crash_shows_no_secret(fault: str, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    def crash(*arguments: object) -> None:
+        raise RuntimeError(f"crashed with {arguments!r}")
+
+    name = {"secret": "secret_edits", "wire": "with_secrets"}[fault]
+    monkeypatch.setattr(http_streams, name, crash)
+
+    async def scenario(lab: Lab) -> None:
+        origin = await origin_for(lab, "inner")
+        client: Peer = await lab.tunnel(origin.port)
+        await client.send(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + b"\r\n")
+        await client.reader.read()
+        assert not origin.requests
+
+    with caplog.at_level(logging.DEBUG):
+        play(scenario, tmp_path)
+    assert "crashed" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_secret_that_is_gone_stops_the_request_before_its_head(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await origin_for(lab, "inner")
+        lab.runtime.secrets._environ = {}
+        assert refused(await ask(lab, origin, "inner"))
+        assert not origin.requests
+
+    play(scenario, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        pytest.param(["evil.test"], "(hostname mismatch)", id="another name"),
+        pytest.param(["expired"], "(certificate has expired)", id="expired"),
+        pytest.param([], "the TLS handshake with the origin failed", id="no TLS at all"),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2], ids=["h1", "h2"])
+def test_an_origin_that_cannot_prove_its_name_gets_nothing(
+    names: list[str], words: str, version: int, tmp_path: Path
+) -> None:
+    async def scenario(lab: Lab) -> None:
+        if names == ["expired"]:
+            context = lab.authority.server_context(HOOKED, expired=True)
+            origin = await lab.origin_with(echo, context)
+        elif names:
+            origin = await lab.origin(echo, tls=names)
+        else:
+            origin = await lab.origin(chatty)
+        if version == 2:
+            stream = await (await http2(lab, origin.port)).ask(h2_get(origin.port))
+            status, said = stream.status, stream.text
+        else:
+            answer = await ask(lab, origin, "inner")
+            status, said = answer.status, answer.body.decode()
+        assert status == 502
+        assert said.startswith("upstream failure: ")
+        assert words in said
+        assert not origin.requests
+
+    play(scenario, tmp_path)
+
+
+# Upgrades
+
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+UPGRADE = (
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n"
+)
+AGREED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+TEXT, MASKED, PING = b"\x81\x02hi", b"\x81\x82\x00\x00\x00\x00hi", b"\x89\x00"
+
+
+async def talking(peer: OriginPeer) -> None:
+    await peer.request()
+    await peer.send(AGREED + TEXT)
+    head = await peer.reader.readexactly(6)
+    mask, payload = head[2:], await peer.reader.readexactly(2)
+    assert (head[:2], bytes(a ^ b for a, b in zip(payload, mask, strict=False))) == (b"\x81\x82", b"hi")
+    await peer.send(TEXT)
+    await peer.reader.read()
+
+
+@DOORS
+@pytest.mark.parametrize("shown", [False, True], ids=["unseen", "shown"])
+def test_a_websocket(door: str, shown: bool, tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        view = lab.show() if shown else None
+        origin = await lab.origin(talking, tls=None if door == "plain" else [HOOKED])
+        if door == "plain":
+            client = await lab.client()
+            head = get(origin.port, b"/ok", b"allowed.test", *UPGRADE.split(b"\r\n")[:-1])
+        else:
+            client = await lab.tunnel(origin.port)
+            head = b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + UPGRADE + b"\r\n"
+        assert (await client.ask(head)).status == 101
+        assert await client.reader.readexactly(4) == TEXT
+        await client.send(MASKED)
+        assert await client.reader.readexactly(4) == TEXT
+        if view is not None:
+            (one,) = view
+            assert isinstance(one, http.HTTPFlow)
+            assert one.websocket
+            assert [message.text for message in one.websocket.messages] == ["hi"] * 3
+        client.close()
+        await asyncio.wait(origin.tasks)
+        assert not origin.errors
+
+    play(scenario, tmp_path)
+
+
+def test_a_websocket_ends_with_a_policy_that_forbids_it(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await lab.origin(talking, tls=[HOOKED])
+        client = await lab.tunnel(origin.port)
+        await client.ask(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + UPGRADE + b"\r\n")
+        assert await client.reader.readexactly(4) == TEXT
+        lab.reload(configuration("limited"))
+        assert await client.closed()
+
+    play(scenario, tmp_path)
+
+
+def test_what_is_no_frame_ends_a_websocket(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await lab.origin(talking, tls=[HOOKED])
+        client = await lab.tunnel(origin.port)
+        await client.ask(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + UPGRADE + b"\r\n")
+        assert await client.reader.readexactly(4) == TEXT
+        await client.send(b"GET /evil HTTP/1.1\r\nhost: evil.test\r\n\r\n")
+        assert await client.reader.readexactly(4) == b"\x88\x02\x03\xea"
+        assert await client.closed()
+
+    play(scenario, tmp_path)
+
+
+def test_a_switch_that_another_addon_made_up_leads_nowhere(tmp_path: Path) -> None:
+    def switch(one: http.HTTPFlow) -> None:
+        assert one.response
+        one.response.status_code = 101
+
+    async def scenario(lab: Lab) -> None:
+        origin, client = await lab.origin(), await lab.client()
+        lab.add(Other("responseheaders", switch))
+        await client.send(get(origin.port))
+        received = await client.reader.read()
+        assert b"evil" not in received
+
+    play(scenario, tmp_path)
+
+
+def test_an_interrupted_tls_handshake_is_over_after_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(http_streams, "TLS_DEADLINE", 0.01)
+
+    async def scenario(lab: Lab) -> None:
+        client = await lab.connect(443)
+        await client.send(b"\x16\x03\x01")
+        assert await client.closed()
+        silent = await lab.connect(443)
+        assert await silent.closed()
+
+    play(scenario, tmp_path)
+
+
+def test_an_established_tunnel_is_not_cut_by_its_timer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(http_streams, "TLS_DEADLINE", 0.0)
+
+    async def scenario(lab: Lab) -> None:
+        origin = await origin_for(lab, "inner")
+        monkeypatch.setattr(http_streams, "TLS_DEADLINE", 5.0)
+        assert (await ask(lab, origin, "inner")).status == 200
+
+    play(scenario, tmp_path)
+
+
+def test_errors_of_a_flow_are_not_kept_beside_our_own_answer(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        flows: list[http.HTTPFlow] = []
+        lab.add(Other("response", flows.append))
+        client = await lab.client()
+        await client.ask(post(1, b"content-length: 1000", host=b"denied.test"))
+        client.close()
+        while session_of(flows[0].client_conn.id):
+            await lab.master.event_loop.run_in_executor(None, lambda: None)
+        assert flows[0].error is None
+
+    play(scenario, tmp_path)
+
+
+def test_the_engine_knows_only_our_classes() -> None:
+    http_streams.install()
+    assert engine_http.HttpStream is http_streams.PolicedHttpStream
+    for name in ("Http1Server", "Http1Client", "Http2Server", "Http2Client"):
+        assert getattr(engine_http, name).__name__ == f"Policed{name}"
