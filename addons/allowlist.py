@@ -32,8 +32,8 @@ class Allowlist:
     async def _connect(self, flow: http.HTTPFlow, session: Session, authority: Authority) -> None:
         request = connect_request(flow, session)
         session.user_agent = flow.request.headers.get("user-agent")
-        decided, session.tunnel_decided = session.tunnel_decided, False
-        if not (decided and session.tunnel and session.tunnel.request.target == request.target):
+        by_door, session.tunnel_decided = session.tunnel if session.tunnel_decided else None, False
+        if not (by_door and by_door.request.target == request.target and authority.still_allows(by_door)):
             session.tunnel = None
             verdict = await authority.decide(request)
             if not isinstance(verdict, Allowed):
@@ -42,7 +42,7 @@ class Allowlist:
             session.tunnel = verdict
         # Else the door has decided, audited and recorded this very CONNECT already.
         flow.request.data.host = request.host
-        if not session.tunnel.inspect:
+        if session.tunnel and not session.tunnel.inspect:
             # Into an inspected tunnel nothing is dialled before a request in it has passed.
             session.grant(request.host, request.port, session.tunnel)
 

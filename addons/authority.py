@@ -151,6 +151,9 @@ class Authority:
             # The text of the error may hold what the client sent: only its kind is logged.
             logger.error("decision failed (%s); the request is denied", type(error).__name__)
             verdict = self._failed(request)
+        if self._policy is not policy:
+            # It changed while a lookup or a decider took its time; what it forbids now must not begin.
+            return await self.decide(request)
         self._record(verdict)
         return verdict
 

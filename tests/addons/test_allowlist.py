@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from codex_network_proxy.addons.allowlist import Allowlist
-from codex_network_proxy.policy.decision import Allowed
+from codex_network_proxy.policy.decision import Allowed, IPAddress
 
 from .engine_kit import configuration
-from .flow_kit import ADDRESS, Bench, Pairs, World, answered, bench, lines, run
+from .flow_kit import ADDRESS, Bench, Pairs, World, answered, bench, compiled, lines, run
 
 LIMITED = configuration("limited")
 OPEN = configuration(hooks="")
@@ -185,6 +187,15 @@ def test_another_target_than_the_doors_is_decided_here() -> None:
         assert connect(here, "https://denied.test/") == 403
 
 
+def test_what_the_door_decided_under_another_policy_is_decided_again() -> None:
+    with bench() as here:
+        here.enter("allowed.test:443")
+        here.session.tunnel_decided = True
+        here.authority.replace(compiled(configuration(lines=['denied_domains = ["allowed.test"]'])))
+        assert connect(here) == 403
+        assert here.session.tunnel is None
+
+
 def test_a_tunnel_to_no_host_is_refused() -> None:
     with bench() as here:
         flow = here.flow("https://allowed.test/", method="CONNECT")
@@ -213,3 +224,18 @@ def test_an_authority_that_raises_is_a_deny(hook: str) -> None:
         assert flow.response.headers["x-proxy-error"] == "blocked-by-policy"
         assert here.world.told() == [("deny", "policy_denied")]
         assert not here.session.grants
+
+
+@pytest.mark.parametrize("denying", [True, False], ids=["another policy", "a broken one"])
+def test_a_policy_that_changes_during_the_lookup_is_the_one_that_counts(denying: bool) -> None:
+    with bench() as here:
+        resolve = here.world.resolve
+
+        async def slow(name: str, port: int) -> Sequence[IPAddress]:
+            here.authority.replace(compiled(configuration(lines=['denied_domains = ["*.test"]'])) if denying else None)
+            return await resolve(name, port)
+
+        here.world.resolve = slow  # type: ignore[method-assign]
+        assert ask(here) == (403 if denying else 500)
+        assert not here.session.candidates
+        assert here.world.told() == ([("deny", "denied")] if denying else [])

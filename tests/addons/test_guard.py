@@ -17,7 +17,7 @@ from mitmproxy.test import taddons
 from codex_network_proxy.addons.allowlist import Allowlist
 from codex_network_proxy.addons.approval import Approval
 from codex_network_proxy.addons.connection import REFUSED
-from codex_network_proxy.addons.guard import LOCKED_OPTIONS, Guard, forbidden_option
+from codex_network_proxy.addons.guard import LOCKED_OPTIONS, Guard, _mode_problem, forbidden_option
 
 from .flow_kit import Bench, answered, bench, run
 
@@ -176,6 +176,11 @@ def test_modes(modes: list[str], allowed: bool, engine: taddons.context) -> None
     with pytest.raises(exceptions.OptionsError, match=r"mode|server spec"):
         engine.options.update(mode=modes, server=False)
     assert engine.options.mode == before
+
+
+def test_a_mode_that_cannot_be_read_cannot_be_policed() -> None:
+    assert (_mode_problem("no such mode") or "").startswith("mode 'no such mode' cannot be policed")
+    assert _mode_problem("regular@9000") is None
 
 
 @pytest.mark.parametrize("name", ["http2", "client_certs", "tls_version_server_min", "upstream_cert", "server"])

@@ -135,6 +135,23 @@ def test_half_a_head_has_ten_seconds() -> None:
     assert isinstance(linger, commands.RequestWakeup)
 
 
+def test_the_last_answer_has_two_seconds_to_be_read() -> None:
+    made, stack = server()
+    _, _, timer = made.handle_event(events.DataReceived(stack.client, b"\x00noise"))
+    assert isinstance(timer, commands.RequestWakeup)
+    assert timer.delay == http1.LINGER
+    assert list(made.handle_event(events.DataReceived(stack.client, b"more"))) == []
+    left = list(made.handle_event(events.Wakeup(timer)))
+    assert [type(command) for command in left] == [commands.CloseConnection]
+
+
+def test_a_client_that_sends_on_after_its_last_answer_is_cut() -> None:
+    made, stack = server()
+    list(made.handle_event(events.DataReceived(stack.client, b"\x00noise")))
+    left = list(made.handle_event(events.DataReceived(stack.client, bytes(DISCARD_LIMIT + 1))))
+    assert [type(command) for command in left] == [commands.CloseConnection]
+
+
 def test_a_timer_of_an_earlier_head_means_nothing() -> None:
     made, stack = server()
     (timer,) = made.handle_event(events.DataReceived(stack.client, b"GET"))

@@ -16,7 +16,7 @@ from mitmproxy.addons.savehar import SaveHar
 from mitmproxy.proxy import server_hooks
 from mitmproxy.proxy.layers import http as engine_http
 
-from codex_network_proxy.addons import http_streams
+from codex_network_proxy.addons import http_streams, websockets
 from codex_network_proxy.addons.sessions import session_of
 
 from .engine_kit import HOOKED, SECRET, Answer, Lab, Origin, OriginPeer, Peer, configuration, play, reply
@@ -533,6 +533,22 @@ def test_what_is_no_frame_ends_a_websocket(tmp_path: Path) -> None:
         assert await client.reader.readexactly(4) == TEXT
         await client.send(b"GET /evil HTTP/1.1\r\nhost: evil.test\r\n\r\n")
         assert await client.reader.readexactly(4) == b"\x88\x02\x03\xea"
+        assert await client.closed()
+
+    play(scenario, tmp_path)
+
+
+def test_a_shown_message_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(websockets, "MESSAGE_LIMIT", 1000)
+
+    async def scenario(lab: Lab) -> None:
+        lab.show()
+        origin = await lab.origin(talking, tls=[HOOKED])
+        client = await lab.tunnel(origin.port)
+        await client.ask(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + UPGRADE + b"\r\n")
+        assert await client.reader.readexactly(4) == TEXT
+        await client.send(b"\x02\xfe\x04\x00" + bytes(4) + bytes(1024))
+        assert await client.reader.readexactly(4) == b"\x88\x02\x03\xf1", "too big"
         assert await client.closed()
 
     play(scenario, tmp_path)
