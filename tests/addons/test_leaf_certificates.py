@@ -153,9 +153,11 @@ def test_no_leaf_outlives_the_authority(authority: CertificateAuthority) -> None
 def test_ten_thousand_names_are_bounded_in_memory(authority: CertificateAuthority) -> None:
     leaves = LeafCertificates(authority)
     for number in range(10_000):
-        leaves.for_host(Host(f"h{number}.example"))
+        leaf = leaves.for_host(Host(f"h{number}.example"))
     gc.collect()
-    assert len(leaves) == sum(isinstance(thing, Leaf) for thing in gc.get_objects()) == 1024
+    # Other tests may have left leaves of their own; these share one key.
+    alive = [thing for thing in gc.get_objects() if isinstance(thing, Leaf) and thing.key is leaf.key]
+    assert len(leaves) == len(alive) == 1024
 
 
 def test_what_is_in_use_stays_in_the_cache(authority: CertificateAuthority) -> None:
