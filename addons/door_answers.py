@@ -15,7 +15,7 @@ from codex_network_proxy.policy.decision import (
     PolicyScope,
     Ruling,
 )
-from codex_network_proxy.policy.responses import error_response, wire
+from codex_network_proxy.policy.responses import BlockResponse, error_response, wire
 
 from .http_head import BadHead
 
@@ -26,10 +26,15 @@ _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, CONNECT"
 
 def bad_head(error: BadHead) -> bytes:
     """The one answer to a head that is refused; the connection closes."""
+    return wire(bad_head_response(error), close=True)
+
+
+def bad_head_response(error: BadHead) -> BlockResponse:
+    """The same for any version of HTTP."""
     answer = error_response(error.status, error.message)
     if error.status == 405:  # RFC 9110 section 15.5.6 asks for the methods that do work
         answer = replace(answer, headers=(*answer.headers, ("allow", _METHODS)))
-    return wire(answer, close=True)
+    return answer
 
 
 def head_too_late() -> bytes:

@@ -21,9 +21,10 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
-from codex_network_proxy.policy.responses import error_response, wire
+from codex_network_proxy.policy.responses import wire
 
 from .blocked import DISCARD_LIMIT
+from .door_answers import bad_head_response
 from .http1_bodies import MALFORMED, StrictBodies
 from .http1_messages import body_reader, opens_pipe, read_request, request_size, response_head, wants_close
 from .http_head import HEAD_LIMIT, BadHead, check_incomplete, find_head_end
@@ -203,8 +204,7 @@ class PolicedHttp1Server(StrictBodies, Http1Server):
     def _refuse(self, error: BadHead) -> layer.CommandGenerator[None]:
         """One clean answer, then the end of the connection."""
         head_only = self.request is not None and self.request.data.method == b"HEAD"
-        answer = error_response(error.status, error.message)
-        yield commands.SendData(self.conn, wire(answer, close=True, head_only=head_only))
+        yield commands.SendData(self.conn, wire(bad_head_response(error), close=True, head_only=head_only))
         yield from self._end()
 
     # The end

@@ -14,6 +14,7 @@ from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Htt
 
 from codex_network_proxy.policy.responses import BlockResponse, error_response
 
+from .door_answers import bad_head_response
 from .flow_control import PILE_LIMIT, Jam, Throttle
 from .http2_messages import are_good_trailers, read_request
 from .http_head import BadHead
@@ -163,7 +164,7 @@ class PolicedHttp2Server(PacedHttp2, Http2Server):
         return h2.events.StreamReset(stream_id=stream_id, error_code=ErrorCodes.PROTOCOL_ERROR, remote_reset=False)
 
     def _refuse(self, stream_id: int, error: BadHead, *, ended: bool) -> layer.CommandGenerator[None]:
-        yield from self._answer(stream_id, error_response(error.status, error.message))
+        yield from self._answer(stream_id, bad_head_response(error))
         if not ended and not self.is_closed(stream_id):
             self.h2_conn.reset_stream(stream_id, ErrorCodes.NO_ERROR)
             yield commands.SendData(self.conn, self.h2_conn.data_to_send())

@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers import TCPLayer
 from mitmproxy.proxy.layers import http as engine_http
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -34,26 +33,22 @@ from mitmproxy.proxy.layers.http._hooks import (
 )
 
 from codex_network_proxy.policy.header_edits import ResolvedEdits
-from codex_network_proxy.policy.responses import error_response
 
-from .blocked import DISCARD_LIMIT, answer, refuse_undecided
+from .blocked import DISCARD_LIMIT, refuse_undecided
 from .decision_log import log_upstream_failure
-from .flow_control import BrakedHttpStream, Jam
+from .flow_control import Jam
 from .http1 import PolicedHttp1Server
 from .http1_origin import PolicedHttp1Client
 from .http2 import PolicedHttp2Client, PolicedHttp2Server
 from .http_answers import answer_problem
+from .http_tunnels import TunnelHttpStream
 from .secret_edits import secret_edits, with_secrets
-from .sessions import Session, session_of
 from .streaming import has_view
 from .upstream_errors import client_text
 from .websockets import carrier
 
-TLS_DEADLINE = 10.0
-"""Seconds from the `200` of an inspected tunnel to the end of the TLS handshake in it."""
 
-
-class PolicedHttpStream(BrakedHttpStream):
+class PolicedHttpStream(TunnelHttpStream):
     """Answers a refused upload at once, and sends a request only if it is the one that was approved."""
 
     _answered = False
@@ -61,11 +56,6 @@ class PolicedHttpStream(BrakedHttpStream):
     _discarded = 0
     _edits: ResolvedEdits | None = None
     _expect: str | None = None
-    _tls_timer: commands.RequestWakeup | None = None
-
-    @property
-    def _session(self) -> Session | None:
-        return session_of(self.context.client.id)
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         """As the engine's own, with a look at every command on its way out."""
@@ -82,7 +72,7 @@ class PolicedHttpStream(BrakedHttpStream):
             reply = yield from self._pass_on(command)
         if self.client_state == self.state_errored and self.server_state in (self.state_errored, self.state_done):
             # The engine keeps a stream that failed for as long as its connection lasts.
-            yield from self._drop()
+            yield from self.drop()
 
     def _pass_on(self, command: commands.Command) -> layer.CommandGenerator[Any]:
         match command:
@@ -99,15 +89,9 @@ class PolicedHttpStream(BrakedHttpStream):
                 edits, self._edits = self._edits, None
                 return (yield SendHttp(with_secrets(head, edits), command.connection))
             case DropStream():
-                return (yield from self._drop())
+                return (yield from self.drop())
             case _:
                 return (yield command)
-
-    def _drop(self) -> layer.CommandGenerator[None]:
-        yield from self.release_brakes()
-        if session := self._session:
-            session.forget(self.flow)
-        yield DropStream(self.stream_id)
 
     # The request's head
 
@@ -120,7 +104,7 @@ class PolicedHttpStream(BrakedHttpStream):
 
     def _before_hooks(self) -> None:
         self._expect = self.flow.request.headers.pop("expect", None)
-        if self._body_follows and (session := self._session):
+        if self._body_follows and (session := self.session):
             session.bodies.add(self.flow.id)
 
     def _close_gaps(self) -> None:
@@ -137,7 +121,7 @@ class PolicedHttpStream(BrakedHttpStream):
             self.flow.request.headers["expect"] = self._expect
 
     def _is_allowed(self) -> bool:
-        session, data = self._session, self.flow.request.data
+        session, data = self.session, self.flow.request.data
         if session is None or self.flow.is_replay == "request":
             return False
         if data.method != b"CONNECT":
@@ -183,7 +167,7 @@ class PolicedHttpStream(BrakedHttpStream):
                     yield SendHttp(error, self.context.client)
             case RequestEndOfMessage():
                 self.client_state = self.state_done
-                yield from self._drop()
+                yield from self.drop()
 
     def state_stream_request_body(
         self, event: RequestData | RequestEndOfMessage | RequestTrailers
@@ -214,7 +198,7 @@ class PolicedHttpStream(BrakedHttpStream):
         return True
 
     def _secrets_are_ready(self) -> bool:
-        session = self._session
+        session = self.session
         verdict = session.approved(self.flow) if session else None
         if session is None or verdict is None:
             return False
@@ -230,7 +214,7 @@ class PolicedHttpStream(BrakedHttpStream):
         yield from self._answer_early()
         if complete:
             self.client_state = self.state_done
-            yield from self._drop()
+            yield from self.drop()
 
     # Answers
 
@@ -255,7 +239,7 @@ class PolicedHttpStream(BrakedHttpStream):
         yield from super().handle_protocol_error(event)
 
     def _log_failure(self, event: ResponseProtocolError) -> None:
-        approval = session.approvals.get(self.flow.id) if (session := self._session) else None
+        approval = session.approvals.get(self.flow.id) if (session := self.session) else None
         status = event.code.http_status_code()
         if approval and status:
             verdict = approval.verdict
@@ -275,59 +259,6 @@ class PolicedHttpStream(BrakedHttpStream):
         self._handle_event = self.passthrough  # type: ignore[method-assign]  # as the engine's own does
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
-
-    # Tunnels
-
-    def handle_connect_regular(self) -> layer.CommandGenerator[None]:
-        """A tunnel that is only relayed is dialled before the answer; an inspected one when a request has passed."""
-        tunnel = session.tunnel if (session := self._session) else None
-        inspect = tunnel is None or tunnel.inspect
-        if self.flow.response is None and not inspect:
-            error = yield commands.OpenConnection(self.context.server)
-            if error:
-                answer(self.flow, error_response(502, client_text(502, error)))
-        # A relayed tunnel may be quiet for as long as it likes; the engine would not even notice its end.
-        self.child_layer = layer.NextLayer(self.context) if inspect else TCPLayer(self.context, ignore=True)
-        yield from self.handle_connect_finish()  # type: ignore[no-untyped-call]  # the engine's own
-        if self.client_state == self.state_errored:
-            yield from self._drop()
-        elif inspect:
-            self._tls_timer = commands.RequestWakeup(TLS_DEADLINE)
-            yield self._tls_timer
-
-    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """As the engine's own, but one side of a tunnel may finish before the other."""
-        if isinstance(event, events.Wakeup) and event.command is self._tls_timer:
-            if not self.context.client.tls_established:
-                yield commands.CloseConnection(self.context.client)
-        elif self.flow.request.data.method != b"CONNECT":
-            yield from super().passthrough(event)
-        else:
-            assert self.child_layer
-            for command in self.child_layer.handle_event(self._as_connection_event(event)):
-                yield self._as_http_command(command)
-
-    def _as_connection_event(self, event: events.Event) -> events.Event:
-        match event:
-            case RequestData():
-                return events.DataReceived(self.context.client, event.data)
-            case RequestEndOfMessage():
-                return events.ConnectionClosed(self.context.client)
-            case _:
-                return event
-
-    def _as_http_command(self, command: commands.Command) -> commands.Command:
-        client = self.context.client
-        match command:
-            case commands.SendData() if command.connection == client:
-                return SendHttp(ResponseData(self.stream_id, command.data), client)
-            case commands.CloseTcpConnection(half_close=True):
-                return command
-            case commands.CloseConnection() if command.connection == client:
-                error = ResponseProtocolError(self.stream_id, "EOF", ErrorCode.PASSTHROUGH_CLOSE)
-                return SendHttp(error, client)
-            case _:
-                return command
 
 
 def install() -> None:

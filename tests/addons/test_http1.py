@@ -69,6 +69,7 @@ def test_inside_a_tunnel(request_: bytes, status: int, words: str, tmp_path: Pat
         assert text(answer) == (status, words)
         assert answer.get("content-type") == "text/plain"
         assert answer.get("server") is None, "nothing names the engine"
+        assert (answer.get("allow") is not None) is (status == 405)
         client.close()
         assert not origin.connections
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mitmproxy import exceptions, http, io
+from mitmproxy import exceptions, http
 from mitmproxy.addons.clientplayback import ClientPlayback
-from mitmproxy.addons.savehar import SaveHar
 from mitmproxy.proxy import server_hooks
 from mitmproxy.proxy.layers import http as engine_http
 
-from codex_network_proxy.addons import http_streams, websockets
+from codex_network_proxy.addons import http_streams, http_tunnels
 from codex_network_proxy.addons.sessions import session_of
 
-from .engine_kit import HOOKED, SECRET, Answer, Lab, Origin, OriginPeer, Peer, configuration, play, reply
+from .engine_kit import HOOKED, SECRET, Answer, Lab, Origin, play
 from .h2_kit import get as h2_get
-from .h2_kit import http2, http2_origin
+from .h2_kit import http2
 from .test_http1 import HOST, get, post
 
 ORDER = ("codex-settings", None)
@@ -344,233 +341,8 @@ def test_streams_that_were_killed_are_forgotten(tmp_path: Path) -> None:
     play(scenario, tmp_path)
 
 
-# Secrets
-
-
-async def chatty(peer: OriginPeer) -> None:
-    """Speaks first, and no TLS."""
-    await peer.send(b"220 mail.test ESMTP\r\n")
-    await peer.reader.read()
-
-
-async def echo(peer: OriginPeer) -> None:
-    """Answers with nothing of what it got."""
-    while True:
-        await peer.request()
-        await peer.send(reply(b"thanks"))
-
-
-@pytest.mark.parametrize("version", ["http/1.1", "h2"])
-def test_a_secret_is_on_the_wire_and_nowhere_else(
-    version: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    saved, har = tmp_path / "flows", tmp_path / "flows.har"
-
-    async def scenario(lab: Lab) -> None:
-        view = lab.show()
-        handler = http2_origin() if version == "h2" else echo
-        origin = await lab.origin(handler, tls=[HOOKED], alpn=[version])
-        states: list[str] = []
-        for hook in ("requestheaders", "request", "responseheaders", "response", "server_connected"):
-            addon = Other(hook, lambda one: states.append(repr(getattr(one, "get_state", lambda: vars(one))())))
-            addon.name = f"watch-{hook}"
-            lab.add(addon)
-        if version == "h2":
-            assert (await (await http2(lab, origin.port)).ask(h2_get(origin.port))).status == 200
-        else:
-            assert (await ask(lab, origin, "inner", b"Authorization: Basic mine\r\n")).status == 200
-        assert SECRET.encode() in origin.requests[0].head
-        assert states
-        assert not any(SECRET in state or "mine" in state for state in states)
-        (shown,) = [one for one in view if isinstance(one, http.HTTPFlow) and one.request.method != "CONNECT"]
-        assert shown.comment.startswith("mitm_hooks[0] matched")
-        with saved.open("wb") as file:
-            io.FlowWriter(file).add(shown)
-        har.write_text(json.dumps(SaveHar().make_har([shown])))
-
-    with caplog.at_level(logging.DEBUG):
-        play(scenario, tmp_path)
-    assert SECRET not in caplog.text
-    for file in tmp_path.rglob("*"):
-        if file.is_file():
-            assert SECRET.encode() not in file.read_bytes(), file
-
-
-@pytest.mark.parametrize("fault", ["secret", "wire"])
-def test_a_crash_shows_no_secret(fault: str, tmp_path: Path, caplog: pytest.LogCaptureFixture,
-                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    def crash(*arguments: object) -> None:
-        raise RuntimeError(f"crashed with {arguments!r}")
-
-    name = {"secret": "secret_edits", "wire": "with_secrets"}[fault]
-    monkeypatch.setattr(http_streams, name, crash)
-
-    async def scenario(lab: Lab) -> None:
-        origin = await origin_for(lab, "inner")
-        client: Peer = await lab.tunnel(origin.port)
-        await client.send(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + b"\r\n")
-        await client.reader.read()
-        assert not origin.requests
-
-    with caplog.at_level(logging.DEBUG):
-        play(scenario, tmp_path)
-    assert "crashed" in caplog.text
-    assert SECRET not in caplog.text
-
-
-def test_a_secret_that_is_gone_stops_the_request_before_its_head(tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        origin = await origin_for(lab, "inner")
-        lab.runtime.secrets._environ = {}
-        assert refused(await ask(lab, origin, "inner"))
-        assert not origin.requests
-
-    play(scenario, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        pytest.param(["evil.test"], "(hostname mismatch)", id="another name"),
-        pytest.param(["expired"], "(certificate has expired)", id="expired"),
-        pytest.param([], "the TLS handshake with the origin failed", id="no TLS at all"),
-    ],
-)
-@pytest.mark.parametrize("version", [1, 2], ids=["h1", "h2"])
-def test_an_origin_that_cannot_prove_its_name_gets_nothing(
-    names: list[str], words: str, version: int, tmp_path: Path
-) -> None:
-    async def scenario(lab: Lab) -> None:
-        if names == ["expired"]:
-            context = lab.authority.server_context(HOOKED, expired=True)
-            origin = await lab.origin_with(echo, context)
-        elif names:
-            origin = await lab.origin(echo, tls=names)
-        else:
-            origin = await lab.origin(chatty)
-        if version == 2:
-            stream = await (await http2(lab, origin.port)).ask(h2_get(origin.port))
-            status, said = stream.status, stream.text
-        else:
-            answer = await ask(lab, origin, "inner")
-            status, said = answer.status, answer.body.decode()
-        assert status == 502
-        assert said.startswith("upstream failure: ")
-        assert words in said
-        assert not origin.requests
-
-    play(scenario, tmp_path)
-
-
-# Upgrades
-
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
-UPGRADE = (
-    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n"
-)
-AGREED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-)
-TEXT, MASKED, PING = b"\x81\x02hi", b"\x81\x82\x00\x00\x00\x00hi", b"\x89\x00"
-
-
-async def talking(peer: OriginPeer) -> None:
-    await peer.request()
-    await peer.send(AGREED + TEXT)
-    head = await peer.reader.readexactly(6)
-    mask, payload = head[2:], await peer.reader.readexactly(2)
-    assert (head[:2], bytes(a ^ b for a, b in zip(payload, mask, strict=False))) == (b"\x81\x82", b"hi")
-    await peer.send(TEXT)
-    await peer.reader.read()
-
-
-@DOORS
-@pytest.mark.parametrize("shown", [False, True], ids=["unseen", "shown"])
-def test_a_websocket(door: str, shown: bool, tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        view = lab.show() if shown else None
-        origin = await lab.origin(talking, tls=None if door == "plain" else [HOOKED])
-        if door == "plain":
-            client = await lab.client()
-            head = get(origin.port, b"/ok", b"allowed.test", *UPGRADE.split(b"\r\n")[:-1])
-        else:
-            client = await lab.tunnel(origin.port)
-            head = b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + UPGRADE + b"\r\n"
-        assert (await client.ask(head)).status == 101
-        assert await client.reader.readexactly(4) == TEXT
-        await client.send(MASKED)
-        assert await client.reader.readexactly(4) == TEXT
-        if view is not None:
-            (one,) = view
-            assert isinstance(one, http.HTTPFlow)
-            assert one.websocket
-            assert [message.text for message in one.websocket.messages] == ["hi"] * 3
-        client.close()
-        await asyncio.wait(origin.tasks)
-        assert not origin.errors
-
-    play(scenario, tmp_path)
-
-
-def test_a_websocket_ends_with_a_policy_that_forbids_it(tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        origin = await lab.origin(talking, tls=[HOOKED])
-        client = await lab.tunnel(origin.port)
-        await client.ask(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + UPGRADE + b"\r\n")
-        assert await client.reader.readexactly(4) == TEXT
-        lab.reload(configuration("limited"))
-        assert await client.closed()
-
-    play(scenario, tmp_path)
-
-
-def test_what_is_no_frame_ends_a_websocket(tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        origin = await lab.origin(talking, tls=[HOOKED])
-        client = await lab.tunnel(origin.port)
-        await client.ask(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + UPGRADE + b"\r\n")
-        assert await client.reader.readexactly(4) == TEXT
-        await client.send(b"GET /evil HTTP/1.1\r\nhost: evil.test\r\n\r\n")
-        assert await client.reader.readexactly(4) == b"\x88\x02\x03\xea"
-        assert await client.closed()
-
-    play(scenario, tmp_path)
-
-
-def test_a_shown_message_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(websockets, "MESSAGE_LIMIT", 1000)
-
-    async def scenario(lab: Lab) -> None:
-        lab.show()
-        origin = await lab.origin(talking, tls=[HOOKED])
-        client = await lab.tunnel(origin.port)
-        await client.ask(b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + UPGRADE + b"\r\n")
-        assert await client.reader.readexactly(4) == TEXT
-        await client.send(b"\x02\xfe\x04\x00" + bytes(4) + bytes(1024))
-        assert await client.reader.readexactly(4) == b"\x88\x02\x03\xf1", "too big"
-        assert await client.closed()
-
-    play(scenario, tmp_path)
-
-
-def test_a_switch_that_another_addon_made_up_leads_nowhere(tmp_path: Path) -> None:
-    def switch(one: http.HTTPFlow) -> None:
-        assert one.response
-        one.response.status_code = 101
-
-    async def scenario(lab: Lab) -> None:
-        origin, client = await lab.origin(), await lab.client()
-        lab.add(Other("responseheaders", switch))
-        await client.send(get(origin.port))
-        received = await client.reader.read()
-        assert b"evil" not in received
-
-    play(scenario, tmp_path)
-
-
 def test_an_interrupted_tls_handshake_is_over_after_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(http_streams, "TLS_DEADLINE", 0.01)
+    monkeypatch.setattr(http_tunnels, "TLS_DEADLINE", 0.01)
 
     async def scenario(lab: Lab) -> None:
         client = await lab.connect(443)
@@ -583,11 +355,11 @@ def test_an_interrupted_tls_handshake_is_over_after_its_time(monkeypatch: pytest
 
 
 def test_an_established_tunnel_is_not_cut_by_its_timer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(http_streams, "TLS_DEADLINE", 0.0)
+    monkeypatch.setattr(http_tunnels, "TLS_DEADLINE", 0.0)
 
     async def scenario(lab: Lab) -> None:
         origin = await origin_for(lab, "inner")
-        monkeypatch.setattr(http_streams, "TLS_DEADLINE", 5.0)
+        monkeypatch.setattr(http_tunnels, "TLS_DEADLINE", 5.0)
         assert (await ask(lab, origin, "inner")).status == 200
 
     play(scenario, tmp_path)
