@@ -22,6 +22,8 @@ from codex_network_proxy.policy.decision import (
 from codex_network_proxy.policy.responses import is_disabled
 from codex_network_proxy.policy.text import printable
 
+from .http_head import BadHead, HostMismatch
+
 logger = logging.getLogger("codex_network_proxy")
 
 READING_METHODS = "GET, HEAD, OPTIONS"
@@ -46,6 +48,12 @@ def log_violation(entry: BlockedRequest) -> None:
     """The entry of the blocked-request buffer, for programs that read the log (spec B11.2)."""
     if logger.isEnabledFor(logging.DEBUG):
         logger.debug("%s %s", VIOLATION, entry.json_line())
+
+
+def log_bad_head(error: BadHead, client: str | None) -> None:
+    """A refused head, where the refusal says more than that it was malformed: a mismatched Host (spec B4.6)."""
+    if isinstance(error, HostMismatch):
+        log_host_mismatch(client, str(error.target), error.host_header, "mismatch")
 
 
 def log_host_mismatch(client: str | None, target: str, host_header: str, reason: str) -> None:

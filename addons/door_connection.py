@@ -9,6 +9,7 @@ from codex_network_proxy.policy.decision import Allowed
 from codex_network_proxy.socks.poller import READ
 
 from . import door_answers as answers
+from .decision_log import log_bad_head
 from .door_connect import Connect
 from .http_head import (
     HEAD_LIMIT,
@@ -59,6 +60,7 @@ class DoorConnection:
             try:
                 self._take(data)
             except BadHead as error:
+                log_bad_head(error, self.peer)
                 self.finish(answers.bad_head(error))
         elif data is not None:
             self.close()

@@ -22,8 +22,10 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from codex_network_proxy.policy.responses import wire
+from codex_network_proxy.socks.listener import address_text
 
 from .blocked import DISCARD_LIMIT
+from .decision_log import log_bad_head
 from .door_answers import bad_head_response
 from .http1_bodies import MALFORMED, StrictBodies
 from .http1_messages import body_reader, opens_pipe, read_request, request_size, response_head, wants_close
@@ -82,6 +84,7 @@ class PolicedHttp1Server(StrictBodies, Http1Server):
                 return
             self.request = read_request(raw[:end], inner=self.context.client.tls_established)
         except BadHead as error:
+            log_bad_head(error, address_text(self.conn.peername) if self.conn.peername else None)
             yield from self._refuse(error)
             return
         self.buf.maybe_extract_at_most(end)

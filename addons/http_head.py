@@ -46,6 +46,15 @@ class BadHead(ValueError):
         self.message = message
 
 
+class HostMismatch(BadHead):
+    """The Host header names another host than the target. Both stand here for the log, not in the answer."""
+
+    def __init__(self, target: Endpoint, host_header: str) -> None:
+        super().__init__(400, "Host header does not match request target")
+        self.target = target
+        self.host_header = host_header
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHead:
     """A request head that can be read in one way only. Text is the wire's bytes as latin-1; `length` is in bytes."""
@@ -228,7 +237,7 @@ def _check_host_header(head: RequestHead, target: Endpoint, default_port: int) -
     if host is None:
         return
     if _endpoint(host, default_port, "invalid Host header") != target:
-        raise BadHead(400, "Host header does not match request target")
+        raise HostMismatch(target, host)
 
 
 def _host_header(head: RequestHead) -> str | None:

@@ -10,6 +10,7 @@ from codex_network_proxy.policy.decision import Blocked, BlockReason, NetworkPol
 from codex_network_proxy.policy.responses import BlockResponse, error_response, plain_response
 
 from .blocked import answer, refuse_bad
+from .decision_log import log_unix_socket
 from .fail_closed import fail_closed
 from .flow_requests import UNIX_SOCKET, UNIX_SOCKET_HEADER, BadRequest, is_inner
 from .sessions import Session, session_for
@@ -35,6 +36,7 @@ class UnixSockets:
         verdict = session.authority.refuse_unix_socket(_request(flow, session))
         answer(flow, _response(verdict))
         if isinstance(verdict, Blocked):
+            log_unix_socket(session.client_address, values[0], allowed=False)
             mark(flow, describe_block(verdict))
 
 

@@ -5,12 +5,14 @@ import logging
 import pytest
 
 from codex_network_proxy.addons.decision_log import (
+    log_bad_head,
     log_host_mismatch,
     log_unix_socket,
     log_upstream_failure,
     log_verdict,
     log_violation,
 )
+from codex_network_proxy.addons.http_head import BadHead, HostMismatch
 from codex_network_proxy.policy.blocked import BlockedRequest
 from codex_network_proxy.policy.decision import (
     Allowed,
@@ -225,3 +227,23 @@ def test_an_upstream_failure_names_the_request_without_its_path(lines: pytest.Lo
 def test_a_value_of_64_kib_does_not_make_a_line_of_64_kib(lines: pytest.LogCaptureFixture) -> None:
     log_verdict(blocked(HTTP, "not_allowed", BASE, HttpUse("X" * 65_536)), "full")
     assert len(lines.messages[0]) < 500
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        pytest.param(
+            HostMismatch(parse_endpoint("api.test:80"), "evil.test"),
+            [
+                "request rejected due to mismatched Host header "
+                "(client=127.0.0.1:5, target=api.test:80, host_header=evil.test, reason=mismatch)"
+            ],
+            id="a mismatched Host",
+        ),
+        pytest.param(BadHead(400, "malformed"), [], id="any other head says nothing but its answer"),
+    ],
+)
+def test_a_refused_head(error: BadHead, logged: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        log_bad_head(error, "127.0.0.1:5")
+    assert [record.getMessage() for record in caplog.records] == logged
