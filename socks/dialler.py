@@ -112,6 +112,7 @@ class Dial:
     def settle(self, attempt: _Attempt, error: int) -> None:
         """The kernel has the outcome of `attempt`: `error` is an errno, 0 for a connection."""
         self._attempts.remove(attempt)
+        error = error or _met_itself(attempt.sock)
         if error == 0:
             self.finish(attempt.sock)
             return
@@ -143,7 +144,9 @@ class Dial:
         if code == errno.EINPROGRESS:
             code = sock.connect_ex(sockaddr)
         if code in _CONNECTED:
-            return sock
+            code = _met_itself(sock)
+            if code == 0:
+                return sock
         if code not in _UNDER_WAY:
             sock.close()
             return _FAILURES.get(code, DialFailure.OTHER)
@@ -170,6 +173,17 @@ def _socket_for(address: IPAddress, port: int) -> tuple[socket.socket, _SocketAd
         sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock, sockaddr
+
+
+def _met_itself(sock: socket.socket) -> int:
+    """An errno when the kernel picked the target for the socket's own address as well: nobody else listens there.
+
+    Happens now and then on this machine's own addresses; TCP calls it a simultaneous open (RFC 9293 section 3.5).
+    """
+    try:
+        return errno.ECONNREFUSED if sock.getsockname() == sock.getpeername() else 0
+    except OSError:  # connected, and reset already: whoever uses it will see
+        return 0
 
 
 def _scope(zone: str) -> int:

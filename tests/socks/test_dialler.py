@@ -24,9 +24,12 @@ def listening(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def closed_port(host: str = "127.0.0.1") -> int:
-    with listening(host) as port:
-        return port
+@contextlib.contextmanager
+def refusing(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port that nobody listens on and nobody else can have meanwhile."""
+    with socket.socket() as holder:
+        holder.bind((host, 0))
+        yield holder.getsockname()[1]
 
 
 def answer_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +80,7 @@ def test_the_first_address_that_answers_is_used() -> None:
 
 
 def test_a_refusal_leads_to_the_next_address_at_once() -> None:
-    with listening("127.0.0.2") as port:
+    with refusing("127.0.0.1") as port, listening("127.0.0.2", port):
         assert outcome_of(["127.0.0.1", "127.0.0.2"], port) == ("127.0.0.2", False)
 
 
@@ -88,9 +91,20 @@ def test_an_address_that_does_not_answer_loses_its_head_start() -> None:
 
 def test_an_answer_that_comes_later_is_used_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_later(monkeypatch)
-    with listening("127.0.0.2") as port:
+    with refusing("127.0.0.1") as port, listening("127.0.0.2", port):
         assert outcome_of(["127.0.0.1", "127.0.0.2"], port) == ("127.0.0.2", False)
         assert outcome_of(["127.0.0.1"], port) == (DialFailure.REFUSED, False)
+
+
+def test_a_socket_that_met_itself_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bound_to_its_own_target(address: object, port: int) -> tuple[socket.socket, tuple[str, int]]:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        return sock, sock.getsockname()
+
+    monkeypatch.setattr(module, "_socket_for", bound_to_its_own_target)
+    assert outcome_of(["127.0.0.1"], 1) == (DialFailure.REFUSED, False)
 
 
 def test_the_limit_ends_every_attempt() -> None:
@@ -110,7 +124,8 @@ def test_the_limit_ends_every_attempt() -> None:
     ],
 )
 def test_failures_have_names(addresses: list[str], failure: DialFailure) -> None:
-    assert outcome_of(addresses, closed_port()) == (failure, False)
+    with refusing("127.0.0.1") as port:
+        assert outcome_of(addresses, port) == (failure, False)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +188,8 @@ def test_who_awaits_a_dial_gets_the_socket() -> None:
 
 def test_who_awaits_a_dial_gets_an_error_by_name() -> None:
     async def body() -> None:
-        with pytest.raises(DialError, match="connection refused") as refused:
-            await dial([HOME], closed_port())
+        with refusing() as port, pytest.raises(DialError, match="connection refused") as refused:
+            await dial([HOME], port)
         assert refused.value.failure is DialFailure.REFUSED
 
     run(body)
