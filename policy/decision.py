@@ -103,6 +103,19 @@ Use = Tunnel | HttpUse
 
 
 @dataclass(frozen=True, slots=True)
+class ClientScope:
+    """What the embedding code said of a client when it gave it a way in of its own (spec B9.2)."""
+
+    command: str | None = None
+    exec_policy_hint: str | None = None
+    environment_id: str | None = None
+    execution_id: str | None = None
+
+
+UNSCOPED = ClientScope()
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkPolicyRequest:
     """One question to the policy, as the decider sees it (spec B9.2)."""
 
@@ -111,8 +124,19 @@ class NetworkPolicyRequest:
     use: Use = field(default=Tunnel(), repr=False)
     method: str | None = None
     client_address: str | None = None
-    command: str | None = None
-    exec_policy_hint: str | None = None
+    scope: ClientScope = UNSCOPED
+
+    @property
+    def command(self) -> str | None:
+        return self.scope.command
+
+    @property
+    def exec_policy_hint(self) -> str | None:
+        return self.scope.exec_policy_hint
+
+    @property
+    def environment_id(self) -> str | None:
+        return self.scope.environment_id
 
     @property
     def host(self) -> str:
