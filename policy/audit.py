@@ -56,6 +56,7 @@ class PolicyDecisionEvent:
     client_address: str | None
     peer_address: str | None = None
     metadata: Metadata = ()
+    execution_id: str | None = None
 
     @classmethod
     def of(
@@ -79,6 +80,7 @@ class PolicyDecisionEvent:
             request.client_address,
             peer_address,
             metadata,
+            request.scope.execution_id,
         )
 
     def fields(self) -> dict[str, str | int | bool]:
@@ -105,6 +107,8 @@ class PolicyDecisionEvent:
         }
         if self.peer_address is not None:
             fields["network.peer.address"] = self.peer_address
+        if self.execution_id:
+            fields["execution.id"] = printable(self.execution_id)
         return fields | {name: printable(value) for name, value in self.metadata}
 
     def json_line(self) -> str:
@@ -114,13 +118,14 @@ class PolicyDecisionEvent:
             said.scope, said.decision, said.source, said.reason, said.override, said.rule, self.protocol
         )
         peer = "" if self.peer_address is None else f',"network.peer.address":{quoted(self.peer_address)}'
+        execution = f',"execution.id":{quoted(printable(self.execution_id))}' if self.execution_id else ""
         return (
             f'{{"event.name":"{EVENT_NAME}","event.timestamp":"{timestamp_text(self.timestamp)}",'
             f'"request.id":{quoted(self.request_id)},{ruling},'
             f'"server.address":{quoted(printable(self.host))},"server.port":{self.port},'
             f'"http.request.method":{quoted(printable(self.method or NO_METHOD))},'
             f'"client.address":{quoted(printable(self.client_address or UNKNOWN_CLIENT))}'
-            f"{peer}{_metadata_json(self.metadata)}}}"
+            f"{peer}{execution}{_metadata_json(self.metadata)}}}"
         )
 
 

@@ -15,6 +15,7 @@ from codex_network_proxy.policy.audit import (
     timestamp_text,
 )
 from codex_network_proxy.policy.decision import (
+    ClientScope,
     Decision,
     DecisionSource,
     HttpUse,
@@ -42,7 +43,8 @@ def event(ruling: Ruling = ALLOW, request: NetworkPolicyRequest = REQUEST, **mor
 
 
 def test_every_field_has_its_documented_name() -> None:
-    assert event(peer_address="192.0.2.7", metadata=(("model", "m-1"),)).fields() == {
+    known = event(peer_address="192.0.2.7", metadata=(("model", "m-1"),), execution_id="run-7")
+    assert known.fields() == {
         "event.name": "codex.network_proxy.policy_decision",
         "event.timestamp": "2025-11-24T16:00:00.250Z",
         "request.id": "4f1d9a02-1f",
@@ -58,6 +60,7 @@ def test_every_field_has_its_documented_name() -> None:
         "http.request.method": "POST",
         "client.address": "127.0.0.1:50001",
         "network.peer.address": "192.0.2.7",
+        "execution.id": "run-7",
         "model": "m-1",
     }
 
@@ -65,7 +68,22 @@ def test_every_field_has_its_documented_name() -> None:
 def test_what_is_not_known_has_its_documented_default_or_is_left_out() -> None:
     fields = event(replace(ALLOW, rule=None), BARE).fields()
     assert (fields["http.request.method"], fields["client.address"]) == ("none", "unknown")
-    assert not {"network.policy.rule", "network.peer.address"} & fields.keys()
+    assert not {"network.policy.rule", "network.peer.address", "execution.id"} & fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        pytest.param(ClientScope(command="curl", execution_id="run-7"), "run-7", id="names its execution"),
+        pytest.param(ClientScope(command="curl", environment_id="e-1"), None, id="without an execution names none"),
+        pytest.param(ClientScope(execution_id=""), None, id="with an empty name names none"),
+        pytest.param(ClientScope(execution_id="a\x1b[2J"), r"a\x1b[2J", id="cannot reach a terminal with the name"),
+    ],
+)
+def test_a_scoped_client(scope: ClientScope, told: str | None) -> None:
+    line = event(request=replace(REQUEST, scope=scope)).json_line()
+    assert json.loads(line).get("execution.id") == told
+    assert "curl" not in line
 
 
 def test_an_override_is_a_boolean() -> None:
@@ -89,6 +107,7 @@ def test_no_path_query_header_or_body_gets_into_an_event() -> None:
         pytest.param({"ruling": replace(ALLOW, rule="a\tb")}, r"a\tb", id="an operator's rule"),
         pytest.param({"client_address": "\x00"}, r"\x00", id="a client's address"),
         pytest.param({"metadata": (("model", "\x9b1m"),)}, r"\x9b1m", id="an application's metadata"),
+        pytest.param({"execution_id": "\x1b"}, r"\x1b", id="an application's name for an execution"),
         pytest.param({"host": "a\nb"}, r"a\nb", id="even a host, which is canonical already"),
     ],
 )
@@ -109,12 +128,14 @@ rulings = st.builds(
     st.none() | texts,
     st.booleans(),
 )
+scopes = st.builds(ClientScope, execution_id=st.none() | texts)
 requests = st.builds(
     NetworkPolicyRequest,
     st.sampled_from(NetworkProtocol),
     st.builds(Endpoint, st.builds(Host, texts), st.integers(0, 65535)),
     method=st.none() | texts,
     client_address=st.none() | texts,
+    scope=scopes,
 )
 metadata = st.dictionaries(st.sampled_from(METADATA_NAMES), texts).map(audit_metadata)
 clocks = st.floats(-1e20, 1e20) | st.floats(0, 4e9)
