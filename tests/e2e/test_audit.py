@@ -129,7 +129,7 @@ def test_the_id_ties_answer_event_and_log_line(proxy: ProxyProcess, origin: Http
     assert plain.json()["request_id"] == request_id(plain)
     for answer, words in ((plain, "request blocked"), (tunnel, "CONNECT blocked")):
         assert proxy.events_of(request_id(answer))
-        proxy.until(lambda answer=answer: request_id(answer) in proxy.output, "the log line")  # type: ignore[misc]
+        proxy.until_printed(request_id(answer))
         (line,) = [line for line in proxy.output.splitlines() if request_id(answer) in line]
         assert words in line
         assert "host=evil.test" in line

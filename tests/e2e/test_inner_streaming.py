@@ -180,10 +180,7 @@ def test_an_upload_passes_piece_by_piece(proxy: ProxyProcess, target: str, tls_o
         for count in range(5):
             piece = b"piece-%d" % count
             streams.send_body(number, piece, end=count == 4)
-            tls_origin.recorder.wait(
-                lambda piece=piece: any(piece in bytes(one.received) for one in tls_origin.recorder.since(mark)),  # type: ignore[misc]
-                "the piece at the origin while the upload goes on",
-            )
+            tls_origin.recorder.wait_for(piece, mark)  # at the origin while the upload goes on
         assert streams.wait(number).json()["length"] == 35
 
 

@@ -61,10 +61,7 @@ def test_an_upload_passes_piece_by_piece(proxy: ProxyProcess, origin: HttpOrigin
         for number in range(5):
             piece = b"piece-%d" % number
             client.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-            origin.recorder.wait(
-                lambda piece=piece: any(piece in bytes(one.received) for one in origin.recorder.since(mark)),  # type: ignore[misc]
-                "the piece at the origin while the upload goes on",
-            )
+            origin.recorder.wait_for(piece, mark)  # at the origin while the upload goes on
         client.send(b"0\r\n\r\n")
         assert client.read().json()["length"] == 5 * len(b"piece-0")
 

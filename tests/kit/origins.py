@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from .server import PATIENCE, RecordingStream, Server
 from .wire import Fields, Head, parse_head, read_chunks, read_head
@@ -93,7 +94,7 @@ class HttpOrigin(Server):
     def serve(self, stream: RecordingStream) -> None:
         while True:
             head = read_head(stream)
-            self.recorder.note(lambda raw=head.raw: stream.connection.heads.append(raw))  # type: ignore[misc]
+            self.recorder.note(partial(stream.connection.heads.append, head.raw))
             exchange = Exchange(self, stream, head)
             self.routes.get(exchange.path.split("/")[1], not_found)(exchange)
             if head.get("connection") == "close" or exchange.path.startswith(("/raw", "/until-close")):

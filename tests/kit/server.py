@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -30,9 +31,13 @@ class Connection:
 
 
 class Recorder:
-    """Everything that reached an origin. Safe to read from the test while connections are open."""
+    """Everything that reached an origin. Safe to read from the test while connections are open.
 
-    def __init__(self) -> None:
+    `settle` returns once every connection that was made before it is recorded.
+    """
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
         self.connections: list[Connection] = []
         self.changed = threading.Condition()
         self.stopping = threading.Event()
@@ -60,13 +65,20 @@ class Recorder:
             return b"".join(bytes(connection.received) for connection in self.connections)
 
     def mark(self) -> int:
-        """A place in time, for `since`."""
+        """A place in time, for `since`: what connected before it is not counted later."""
+        self._settle()
         with self.changed:
             return len(self.connections)
 
     def since(self, mark: int) -> list[Connection]:
+        """The connections made since then, every one of them."""
+        self._settle()
         with self.changed:
             return self.connections[mark:]
+
+    def wait_for(self, piece: bytes, mark: int) -> None:
+        """Returns as soon as one of the connections since `mark` has received `piece`."""
+        self.wait(lambda: any(piece in one.received for one in self.connections[mark:]), repr(piece))
 
     def wait(self, true: Callable[[], bool], what: str) -> None:
         """Returns as soon as `true()`; fails the test when that takes too long."""
@@ -97,8 +109,9 @@ class Server:
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.recorder = Recorder()
+        self.recorder = Recorder(self._settle)
         self.tls = tls
+        self._sentinels: set[tuple[str, int]] = set()
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server((host, 0), family=family, backlog=512)
         self.host, self.port = self._listener.getsockname()[:2]
@@ -128,8 +141,24 @@ class Server:
                 sock, peer = self._listener.accept()
             except OSError:
                 return
+            if peer[:2] in self._sentinels:
+                sock.close()
+                self.recorder.note(partial(self._sentinels.discard, peer[:2]))
+                continue
             connection = self.recorder.opened(f"{peer[0]}:{peer[1]}")
             threading.Thread(target=self._talk, args=(sock, connection), daemon=True).start()
+
+    def _settle(self) -> None:
+        """Sends a connection of our own through the queue: clients are taken in the order in which they came."""
+        if not self._thread.is_alive():
+            return
+        with socket.socket(self._listener.family) as sentinel:
+            sentinel.settimeout(PATIENCE)
+            sentinel.bind((self.host, 0))
+            address = sentinel.getsockname()[:2]
+            self.recorder.note(partial(self._sentinels.add, address))
+            sentinel.connect((self.host, self.port))
+            self.recorder.wait(lambda: address not in self._sentinels, "the kit's own connection")
 
     def _talk(self, sock: socket.socket, connection: Connection) -> None:
         self._open.add(sock)

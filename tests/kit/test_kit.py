@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import h2.connection
@@ -38,6 +39,16 @@ def test_an_origin_answers_and_records_each_head(origin: HttpOrigin, at: str) ->
     assert (answer.status, answer.get("x-origin"), answer.text) == (200, "kit", "ok from kit\n")
     (connection,) = origin.recorder.since(mark)
     assert b"\r\nX-Mine: 1\r\n" in connection.heads[0]
+
+
+def test_a_mark_parts_what_came_before_from_what_comes_after(origin: HttpOrigin, at: str) -> None:
+    known = len(origin.recorder.since(0))
+    with ExitStack() as open_clients:
+        early = [open_clients.enter_context(Client(at)) for _ in range(100)]
+        mark = origin.recorder.mark()
+        assert len(origin.recorder.connections) == known + len(early)
+        late = open_clients.enter_context(Client(at))
+        assert [one.peer for one in origin.recorder.since(mark)] == [late.address]
 
 
 def test_bytes_sent_one_at_a_time_arrive_as_one_request(origin: HttpOrigin, at: str) -> None:

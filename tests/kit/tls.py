@@ -104,4 +104,4 @@ def _usage(authority: bool) -> x509.KeyUsage:
 
 
 def _remember_name(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-    connection.asked_name = name  # type: ignore[union-attr]
+    connection.asked_name = name  # type: ignore[union-attr]  # a mark of our own

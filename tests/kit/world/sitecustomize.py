@@ -90,7 +90,7 @@ def fence(world: World) -> None:
         return connect_ex(sock, address) if world.dialled(address) else errno.ENETUNREACH
 
     setattr(socket.socket, "connect", fenced_connect)  # noqa: B010 - mypy refuses to assign a method
-    setattr(socket.socket, "connect_ex", fenced_connect_ex)  # noqa: B010
+    setattr(socket.socket, "connect_ex", fenced_connect_ex)  # noqa: B010 - as above
 
 
 def kind(address: str) -> int:
