@@ -56,7 +56,7 @@ class Allowlist:
         except BadRequest as error:
             refuse_bad(flow, error)
             return
-        verdict = await session.authority.decide(request)
+        verdict = await session.authority.decide(request, session.tunnel)
         if isinstance(verdict, Allowed):
             _send_canonical(flow, request.target)
             session.candidates[flow.id] = verdict

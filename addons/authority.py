@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest
+from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT, AskedOnce, Deciding
 from codex_network_proxy.policy.decision import (
     Allowed,
     Blocked,
@@ -19,6 +21,7 @@ from codex_network_proxy.policy.decision import (
     Decision,
     DecisionSource,
     IPAddress,
+    NetworkDecision,
     NetworkPolicyRequest,
     PolicyScope,
     Ruling,
@@ -89,12 +92,13 @@ def _belongs_to_this_machine(address: IPAddress) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the authority needs of the outside world. Tests hand over fakes."""
+    """What the authority needs of the outside world. Tests hand over fakes. `decider_timeout` is in seconds."""
 
     resolver: Resolver
     audit: AuditSink
     clock: Clock
     decider: NetworkPolicyDecider | None = None
+    decider_timeout: float = DECIDER_TIMEOUT
     metadata: tuple[tuple[str, str], ...] = ()
 
 
@@ -110,8 +114,8 @@ class Authority:
             resolver=surroundings.resolver,
             new_request_id=RequestIds(),
             is_own_listener=self.own_listeners,
-            decider=surroundings.decider,
         )
+        self._deciding = _deciding(surroundings)
         self._block_observers: list[BlockObserver] = []
         self._policy_observers: list[PolicyObserver] = []
 
@@ -140,22 +144,47 @@ class Authority:
         """Calls `observer` after each change of the policy."""
         self._policy_observers.append(observer)
 
-    async def decide(self, request: NetworkPolicyRequest) -> Verdict:
-        """Decides, audits and records. Whatever goes wrong inside is a deny with a reason (spec A4.8)."""
+    async def decide(self, request: NetworkPolicyRequest, tunnel: Allowed | None = None) -> Verdict:
+        """Decides, audits and records. Whatever goes wrong inside is a deny with a reason (spec A4.8).
+
+        `tunnel` is the verdict on the intercepted tunnel through which the request came: what a decider said of it
+        holds for what is inside. Raises nothing but cancellation; a client that leaves its question is denied.
+        """
+        asked = self._asked(request, tunnel)
+        world = self._world if asked is None else replace(self._world, decider=asked)
+        try:
+            verdict, policy = await self._decide(request, world)
+            while self._policy is not policy:
+                # It changed while a lookup or a decider took its time; what it forbids now must not begin.
+                verdict, policy = await self._decide(request, world)
+        except asyncio.CancelledError:
+            if asked is not None and asked.waiting:
+                self._record(self._left(request))
+            raise
+        self._record(verdict)
+        return verdict
+
+    async def _decide(self, request: NetworkPolicyRequest, world: World) -> tuple[Verdict, NetworkPolicy | None]:
         policy = self._policy
         if policy is None:
-            return Unavailable(self._world.new_request_id(), request)
+            return Unavailable(world.new_request_id(), request), policy
         try:
-            verdict = await decide(policy, request, self._world)
+            return await decide(policy, request, world), policy
         except Exception as error:
             # The text of the error may hold what the client sent: only its kind is logged.
             logger.error("decision failed (%s); the request is denied", type(error).__name__)
-            verdict = self._failed(request)
-        if self._policy is not policy:
-            # It changed while a lookup or a decider took its time; what it forbids now must not begin.
-            return await self.decide(request)
-        self._record(verdict)
-        return verdict
+            return self._failed(request), policy
+
+    def _asked(self, request: NetworkPolicyRequest, tunnel: Allowed | None) -> AskedOnce | None:
+        if self._deciding is None:
+            return None
+        through = tunnel is not None and _was_decided(tunnel) and tunnel.request.target == request.target
+        return AskedOnce(self._deciding, NetworkDecision.allow() if through else None)
+
+    def close(self) -> None:
+        """Ends every question to the decider."""
+        if self._deciding is not None:
+            self._deciding.close()
 
     def deny(self, request: NetworkPolicyRequest, reason: BlockReason = BlockReason.POLICY_DENIED) -> Blocked:
         """A block that a guard outside the policy found, audited and recorded like any other."""
@@ -182,6 +211,10 @@ class Authority:
         ruling = Ruling(Decision.DENY, reason, DecisionSource.MODE_GUARD, PolicyScope.NON_DOMAIN)
         return Blocked(self._world.new_request_id(), request, (ruling,))
 
+    def _left(self, request: NetworkPolicyRequest) -> Blocked:
+        ruling = Ruling(Decision.DENY, BlockReason.POLICY_DENIED, DecisionSource.DECIDER, PolicyScope.DOMAIN)
+        return Blocked(self._world.new_request_id(), request, (ruling,))
+
     def still_allows(self, allowed: Allowed) -> bool:
         """Whether the policy in force would let an open connection stand: same host, use, route and addresses."""
         policy, request = self._policy, allowed.request
@@ -189,7 +222,7 @@ class Authority:
             return False
         host = judge_host(policy, request.target)
         # What a decider once allowed stays allowed, unless the lists now say otherwise.
-        kept = host is None and allowed.rulings[0].source is DecisionSource.DECIDER
+        kept = host is None and _was_decided(allowed)
         if not kept and (host is None or host.decision is not Decision.ALLOW):
             return False
         use = judge_use(policy, request)
@@ -222,3 +255,14 @@ class Authority:
                 observer(verdict, entry)
             except Exception as error:
                 logger.error("an observer of blocks failed (%s)", type(error).__name__)
+
+
+def _deciding(surroundings: Surroundings) -> Deciding | None:
+    if surroundings.decider is None:
+        return None
+    return Deciding(surroundings.decider, timeout=surroundings.decider_timeout, note=logger.warning)
+
+
+def _was_decided(allowed: Allowed) -> bool:
+    """Whether a decider, not a list, allowed the host."""
+    return allowed.rulings[0].source is DecisionSource.DECIDER

@@ -145,6 +145,7 @@ class Runtime:
         if self.door is not None:
             self.door.close()
             self.door = None
+        self.authority.close()
         self._resolver.close()
         self.audit.close()
 

@@ -60,10 +60,15 @@ ALLOW_REASON = "allow"
 
 @dataclass(frozen=True, slots=True)
 class NetworkDecision:
-    """What a decider answers. Build it with `allow()`, `deny(reason)` or `ask(reason)` (spec A10, B9.2)."""
+    """What a decider answers. Build it with `allow()`, `deny(reason)` or `ask(reason)` (spec A10, B9.2).
+
+    `ask` is enforced as a deny and labelled `ask`, for an application that puts the question to a person afterwards.
+    An empty reason is `policy_denied`. `source` says who spoke; what a decider answers counts as the decider's own.
+    """
 
     decision: Decision
     reason: str = ALLOW_REASON
+    source: DecisionSource = DecisionSource.DECIDER
 
     @classmethod
     def allow(cls) -> NetworkDecision:
@@ -71,11 +76,19 @@ class NetworkDecision:
 
     @classmethod
     def deny(cls, reason: str = "") -> NetworkDecision:
-        return cls(Decision.DENY, reason or BlockReason.POLICY_DENIED)
+        return cls.deny_with_source(reason, DecisionSource.DECIDER)
 
     @classmethod
     def ask(cls, reason: str = "") -> NetworkDecision:
-        return cls(Decision.ASK, reason or BlockReason.POLICY_DENIED)
+        return cls.ask_with_source(reason, DecisionSource.DECIDER)
+
+    @classmethod
+    def deny_with_source(cls, reason: str, source: DecisionSource) -> NetworkDecision:
+        return cls(Decision.DENY, reason or BlockReason.POLICY_DENIED, source)
+
+    @classmethod
+    def ask_with_source(cls, reason: str, source: DecisionSource) -> NetworkDecision:
+        return cls(Decision.ASK, reason or BlockReason.POLICY_DENIED, source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import assert_never
 
 from .addresses import AddressClass, classify, opened_by_local_binding
 from .config import NetworkSettings
+from .deciding import Asker
 from .decision import (
     ALLOW_REASON,
     Allowed,
@@ -20,7 +20,6 @@ from .decision import (
     DecisionSource,
     HttpUse,
     IPAddress,
-    NetworkDecision,
     NetworkPolicyRequest,
     NetworkProtocol,
     PolicyScope,
@@ -33,11 +32,8 @@ from .domains import PatternSet
 from .errors import ResolutionFailed
 from .hooks import HookMatch, HookTable, compile_hooks
 from .hosts import Endpoint
-from .interfaces import NetworkPolicyDecider, Resolver
+from .interfaces import Resolver
 from .modes import NetworkMode, method_allowed
-
-DECIDER_TIMEOUT = 60.0
-"""Seconds a decider may take before its silence is a deny (spec A10)."""
 
 LOCALHOST = "localhost"
 
@@ -81,8 +77,7 @@ class World:
     resolver: Resolver
     new_request_id: Callable[[], str]
     is_own_listener: Callable[[IPAddress, int], bool]
-    decider: NetworkPolicyDecider | None = None
-    decider_timeout: float = DECIDER_TIMEOUT
+    decider: Asker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +103,7 @@ async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: Wo
         return Blocked(request_id, request, (_guard(BlockReason.PROXY_DISABLED, DecisionSource.PROXY_STATE),))
     host = judge_host(policy, request.target)
     if host is None:
-        host = await ask_decider(world, request)
+        host = await ask_decider(world.decider, request)
     if host.decision is not Decision.ALLOW:
         return Blocked(request_id, request, (host,))
     use = judge_use(policy, request)
@@ -150,18 +145,11 @@ def _is_open(policy: NetworkPolicy, address_class: AddressClass) -> bool:
     return policy.allow_local_binding and opened_by_local_binding(address_class)
 
 
-async def ask_decider(world: World, request: NetworkPolicyRequest) -> Ruling:
-    """An allowlist miss: the decider's word, or a deny when there is none, it raises or it is late (spec A10)."""
-    if world.decider is None:
+async def ask_decider(decider: Asker | None, request: NetworkPolicyRequest) -> Ruling:
+    """An allowlist miss: the decider's word, or a deny when there is none. Whatever it says, it says it itself."""
+    if decider is None:
         return _baseline(BlockReason.NOT_ALLOWED)
-    try:
-        async with asyncio.timeout(world.decider_timeout):
-            answer = await world.decider(request)
-    except Exception:
-        # Whatever went wrong in the embedding app, its silence must not open the network.
-        answer = NetworkDecision.deny()
-    if not isinstance(getattr(answer, "reason", None), str) or type(answer) is not NetworkDecision:
-        answer = NetworkDecision.deny()
+    answer = await decider.ask(request)
     if answer.decision is Decision.ALLOW:
         return Ruling(
             Decision.ALLOW, BlockReason.NOT_ALLOWED, DecisionSource.DECIDER, PolicyScope.DOMAIN, override=True

@@ -211,7 +211,7 @@ def test_the_user_agent_is_remembered_for_the_line_about_trust() -> None:
 
 @pytest.mark.parametrize("hook", ["requestheaders", "http_connect"])
 def test_an_authority_that_raises_is_a_deny(hook: str) -> None:
-    async def broken(request: object) -> Allowed:
+    async def broken(request: object, tunnel: object = None) -> Allowed:
         raise RuntimeError("secret")
 
     with bench() as here:

@@ -224,6 +224,7 @@ def test_one_lookup_and_exactly_its_addresses_are_pinned() -> None:
     assert resolver.asked == ["allowed.test"]
 
 
+ALLOW = NetworkDecision.allow()
 GET = HttpUse("GET")
 SECURE_POST = HttpUse("POST", secure=True, path="/repos/x")
 SECURE_GET = HttpUse("GET", secure=True, path="/repos/x")
@@ -321,40 +322,46 @@ def test_a_matched_hook_is_named_by_a_ruling_of_its_own() -> None:
 
 
 class FakeDecider:
-    def __init__(self, answer: object) -> None:
+    """An asker, which the policy trusts to answer in any case."""
+
+    def __init__(self, answer: NetworkDecision) -> None:
         self.answer = answer
         self.asked: list[NetworkPolicyRequest] = []
 
-    async def __call__(self, request: NetworkPolicyRequest) -> NetworkDecision:
+    async def ask(self, request: NetworkPolicyRequest) -> NetworkDecision:
         self.asked.append(request)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        if self.answer == "never":
-            await asyncio.Event().wait()
-        return self.answer  # type: ignore[return-value]  # rows hand over wrong answers on purpose
+        return self.answer
 
 
 @pytest.mark.parametrize(
-    ("answer", "target", "expected"),
+    ("answer", "target", "use", "settings", "expected"),
     [
-        pytest.param(NetworkDecision.allow(), "mixed6.test:1", "not_allowed_local", id="step 7 holds after an allow"),
-        pytest.param(NetworkDecision.allow(), "listed.test:1", "allow", id="an allow overrides a miss"),
-        pytest.param(NetworkDecision.deny("no"), "listed.test:1", "no", id="a deny keeps the decider's words"),
-        pytest.param(NetworkDecision.deny(), "listed.test:1", "policy_denied", id="a deny without words"),
-        pytest.param(NetworkDecision.ask("why"), "listed.test:1", "why", id="an ask is a block"),
-        pytest.param(NetworkDecision.ask(), "listed.test:1", "policy_denied", id="an ask without words"),
-        pytest.param(RuntimeError("boom"), "listed.test:1", "policy_denied", id="a decider that raises denies"),
-        pytest.param(NetworkDecision(Decision.ASK, 7), "listed.test:1", "policy_denied", id="a reason that is no text"),  # type: ignore[arg-type]  # on purpose
-        pytest.param(True, "listed.test:1", "policy_denied", id="an answer of another type denies"),
-        pytest.param("never", "listed.test:1", "policy_denied", id="a decider that is late denies"),
+        pytest.param(ALLOW, "listed.test:1", Tunnel(), {}, "allow", id="an allow overrides a miss"),
+        pytest.param(ALLOW, "mixed6.test:1", Tunnel(), {}, "not_allowed_local", id="addresses count after an allow"),
+        pytest.param(ALLOW, "loopback.test:3128", Tunnel(), {}, "not_allowed_local", id="as do the proxy's own ports"),
+        pytest.param(ALLOW, "listed.test:1", Tunnel(), LIMITED, "mitm_required", id="interception counts after it"),
+        pytest.param(ALLOW, "listed.test:1", HttpUse("POST"), LIMITED, "method_not_allowed", id="the method counts"),
+        pytest.param(NetworkDecision.deny("no"), "listed.test:1", Tunnel(), {}, "no", id="a deny keeps its words"),
+        pytest.param(
+            NetworkDecision.deny("denied"), "listed.test:1", Tunnel(), {}, "denied", id="also when we use them"
+        ),
+        pytest.param(NetworkDecision.ask("why"), "listed.test:1", Tunnel(), {}, "why", id="an ask is a block"),
     ],
 )
-def test_the_decider(answer: object, target: str, expected: str) -> None:
+def test_the_decider(
+    answer: NetworkDecision, target: str, use: Use, settings: Mapping[str, object], expected: str
+) -> None:
     decider = FakeDecider(answer)
-    world = a_world(decider=decider, decider_timeout=0.0 if answer == "never" else 60.0)
-    verdict = ask(compile_policy(), target, world=world)
+    verdict = ask(compile_policy(settings=settings), target, use, world=a_world(decider=decider))
     assert reason(verdict) == expected
-    assert [request.host for request in decider.asked] in ([], [target.partition(":")[0]])
+    assert [request.host for request in decider.asked] == [target.partition(":")[0]]
+
+
+def test_whatever_source_a_decider_names_it_spoke_itself() -> None:
+    decider = FakeDecider(NetworkDecision.deny_with_source("x", DecisionSource.PROXY_STATE))
+    verdict = ask(compile_policy(), "listed.test:1", world=a_world(decider=decider))
+    assert isinstance(verdict, Blocked)
+    assert verdict.ruling.source is DecisionSource.DECIDER
 
 
 @pytest.mark.parametrize(
