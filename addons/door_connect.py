@@ -1,68 +1,56 @@
-"""One CONNECT that the door serves by itself: the decision, the dial, and the answer."""
+"""One tunnel that the door serves by itself: the decision, the way to the target, and the answer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from codex_network_proxy.policy.decision import (
     Allowed,
     Blocked,
     NetworkPolicyRequest,
-    NetworkProtocol,
-    Tunnel,
     Unavailable,
     Unresolved,
     Verdict,
 )
-from codex_network_proxy.policy.responses import connect_refusal
-from codex_network_proxy.socks.dialler import Dial, DialFailure, Dialled
 from codex_network_proxy.socks.poller import ERROR, READ
 
 from . import door_answers as answers
+from .door_client import DoorClient
+from .door_reach import Outcome, Reached, Way
 from .door_tunnels import holds
-from .http_head import HEAD_LIMIT, RequestHead
-
-if TYPE_CHECKING:
-    from codex_network_proxy.policy.hosts import Endpoint
-
-    from .door_connection import DoorConnection
-
-_TUNNEL = Tunnel()
+from .http_head import HEAD_LIMIT
 
 
 class Connect:
-    """Watches the client from the end of its CONNECT head until there is an answer.
+    """Watches a client from the end of its request for a tunnel until there is an answer, which the client gives.
 
     A client that goes away meanwhile stops the dial, but not the decision: it may be somebody else's as well.
     """
 
-    __slots__ = ("_client", "_dial", "_ended", "_head", "_received", "_verdict")
+    __slots__ = ("_client", "_early", "_ended", "_verdict", "_way")
 
-    def __init__(self, client: DoorConnection, received: bytes, head: RequestHead) -> None:
+    def __init__(self, client: DoorClient, early: bytes) -> None:
         self._client = client
-        self._received = received
-        self._head = head
-        self._verdict: Allowed | None = None
-        self._dial: Dial | None = None
+        self._early = early  # what the client has sent for the tunnel
         self._ended = False  # the client has said that it will send no more
+        self._verdict: Allowed | None = None
+        self._way: Way | None = None
 
     # -- the decision ------------------------------------------------------------------------------------------------
 
-    def decide(self, target: Endpoint) -> None:
-        client = self._client
-        request = NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, target, _TUNNEL, "CONNECT", client.peer)
-        decision = client.door.decide(request)
+    def decide(self, request: NetworkPolicyRequest) -> None:
+        decision = self._client.door.decide(request)
         if decision.done():
             self._act_on(self._verdict_of(decision, request))
             return
         self._watch(READ)
-        decision.add_done_callback(lambda _: self._guarded(lambda: self._decided(decision, request)))
+        decision.add_done_callback(lambda _: self._decided(decision, request))
 
     def _decided(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> None:
         if self._client.open:
-            self._act_on(self._verdict_of(decision, request))
+            self._guarded(lambda: self._act_on(self._verdict_of(decision, request)))
 
     def _verdict_of(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> Verdict:
         error = asyncio.CancelledError() if decision.cancelled() else decision.exception()
@@ -74,43 +62,40 @@ class Connect:
     def _act_on(self, verdict: Verdict) -> None:
         match verdict:
             case Allowed(inspect=True):
-                self._client.hand_over(self._received, verdict)
+                self._client.inspect(verdict, self._early)
             case Allowed():
-                self._dial_to(verdict)
+                self._reach(verdict)
             case Blocked() | Unresolved() | Unavailable():
-                self._refuse(connect_refusal(verdict, close=not self._may_go_on()))
+                self._client.refuse(verdict, waiting=self._is_waiting(), ended=self._ended)
             case _:
                 assert_never(verdict)
 
-    # -- the dial ----------------------------------------------------------------------------------------------------
+    # -- the way -----------------------------------------------------------------------------------------------------
 
-    def _dial_to(self, verdict: Allowed) -> None:
+    def _reach(self, verdict: Allowed) -> None:
         door = self._client.door
         self._verdict = verdict
-        dial = door.dialler.dial(
-            verdict.addresses,
-            verdict.request.port,
-            lambda outcome: self._guarded(lambda: self._dialled(verdict, outcome)),
-        )
+        way = door.reach(verdict, lambda outcome: self._guarded(lambda: self._arrived(verdict, outcome)))
         if self._verdict is not None:
-            self._dial = dial
+            self._way = way
             self._watch(READ)
             door.dialling.add(self)
 
-    def _dialled(self, verdict: Allowed, outcome: Dialled) -> None:
+    def _arrived(self, verdict: Allowed, outcome: Outcome) -> None:
         client = self._client
         client.door.dialling.discard(self)
-        self._verdict = self._dial = None
-        if isinstance(outcome, DialFailure):
-            self._refuse(answers.dial_failed(verdict, outcome.value, close=not self._may_go_on()))
+        self._verdict = self._way = None
+        if not isinstance(outcome, Reached):
+            client.unreachable(verdict, outcome, waiting=self._is_waiting(), ended=self._ended)
             return
         try:
-            relay = client.door.tunnels.open(client.sock, outcome, verdict, client.door.released)
+            answer = client.granted(outcome.sock) + outcome.early
+            relay = client.door.tunnels.open(client.sock, outcome.sock, verdict, client.door.released)
         except Exception:
-            client.door.poller.close_socket(outcome)
+            client.door.poller.close_socket(outcome.sock)
             raise
         client.leave()
-        relay.start(answers.ESTABLISHED, self._received[self._head.length :], self._ended)
+        relay.start(answer, self._early, self._ended)
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> bool:
         """Gives up when the target of the dial is no longer allowed; whether it did."""
@@ -121,8 +106,8 @@ class Connect:
 
     def close(self) -> None:
         self._client.door.dialling.discard(self)
-        if self._dial is not None:
-            self._dial.cancel()
+        if self._way is not None:
+            self._way.cancel()
         self._client.close()
 
     # -- the client meanwhile ----------------------------------------------------------------------------------------
@@ -133,16 +118,20 @@ class Connect:
             return
         data = self._client.receive()
         if data:
-            self._received += data
+            self._early += data
         elif data is not None:
             self._ended = True
         elif not self._client.open:
             self.close()
-        if self._ended or len(self._received) >= HEAD_LIMIT:
+        if self._ended or len(self._early) >= HEAD_LIMIT:
             self._watch(0)
 
     def crashed(self, error: Exception) -> None:
         self.close()
+
+    def _is_waiting(self) -> bool:
+        """Whether the client has sent nothing for the tunnel, and may still speak."""
+        return not self._ended and not self._early
 
     def _watch(self, mask: int) -> None:
         self._client.door.poller.watch(self._client.fd, self, mask)
@@ -154,18 +143,3 @@ class Connect:
         except Exception as error:
             self._client.door.contain(error)
             self.close()
-
-    # -- no ----------------------------------------------------------------------------------------------------------
-
-    def _may_go_on(self) -> bool:
-        """Whether another head may follow a refused CONNECT.
-
-        Not when the client sent bytes ahead: they were meant for the tunnel, and must not be read as a request.
-        """
-        return self._head.keeps_alive and not self._ended and len(self._received) == self._head.length
-
-    def _refuse(self, answer: bytes) -> None:
-        if not self._may_go_on():
-            self._client.finish(answer, self._ended)
-        elif self._client.send(answer):
-            self._client.await_head()

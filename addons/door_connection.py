@@ -1,54 +1,45 @@
-"""One client of the HTTP listener: reads a head, acts on it, and is closed exactly once."""
+"""One client of the HTTP listener: reads a head, and serves a CONNECT by itself or leaves the rest to the engine."""
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
-from codex_network_proxy.policy.decision import Allowed
+from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, NetworkProtocol, Tunnel
+from codex_network_proxy.policy.responses import Refusal, connect_refusal
 from codex_network_proxy.socks.poller import READ
 
 from . import door_answers as answers
 from .decision_log import log_bad_head
+from .door_client import DoorClient
 from .door_connect import Connect
+from .door_reach import Unreached
+from .doorway import Doorway
 from .http_head import (
     HEAD_LIMIT,
     BadHead,
+    RequestHead,
     check_incomplete,
     check_request_head,
     connect_request,
     find_head_end,
 )
 
-if TYPE_CHECKING:
-    from codex_network_proxy.socks.deadlines import Deadlines
-
-    from .doorway import Doorway
-
-# What a client may still send after its last answer before the connection is closed on it, in bytes.
-DRAIN_LIMIT = 1 << 20
+_TUNNEL = Tunnel()
 
 
-class DoorConnection:
-    """Reads one request head at a time. Has no timer, task or stream of its own.
+class DoorConnection(DoorClient):
+    """Reads one request head at a time."""
 
-    `open` until it was closed, relayed or handed over.
-    """
-
-    __slots__ = ("_due", "_received", "door", "fd", "open", "peer", "sock")
+    __slots__ = ("_head", "_received")
 
     def __init__(self, door: Doorway, sock: socket.socket, peer: str) -> None:
-        self.door = door
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.peer = peer
-        self.open = True
-        self._due: Deadlines[DoorConnection] | None = None
+        super().__init__(door, sock, peer)
         self._received = bytearray()
+        self._head: tuple[RequestHead, bytes] | None = None
 
     # -- a head ------------------------------------------------------------------------------------------------------
 
-    def await_head(self) -> None:
+    def begin(self) -> None:
         """Reads the next head, in a limited time."""
         self._received.clear()
         self.limit(self.door.idle)
@@ -64,9 +55,6 @@ class DoorConnection:
                 self.finish(answers.bad_head(error))
         elif data is not None:
             self.close()
-
-    def crashed(self, error: Exception) -> None:
-        self.close()
 
     def _take(self, data: bytes) -> None:
         searched = len(self._received)
@@ -89,107 +77,49 @@ class DoorConnection:
 
     def _act_on(self, received: bytes, end: int) -> None:
         self.limit(None)
-        if received.startswith(b"CONNECT ") and self.door.fast_path:
-            head, target = connect_request(received[:end])
-            Connect(self, received, head).decide(target)
-        else:
+        if not (received.startswith(b"CONNECT ") and self.door.fast_path):
             check_request_head(received[:end])
             self.hand_over(received, None)
-
-    # -- what the phases share ---------------------------------------------------------------------------------------
-
-    def receive(self) -> bytes | None:
-        """What has arrived, empty at the end of the stream; `None` when there is nothing, or nobody any more."""
-        buffer = self.door.poller.buffer
-        try:
-            size = self.sock.recv_into(buffer, HEAD_LIMIT)
-        except BlockingIOError:
-            return None
-        except OSError:
-            self.close()
-            return None
-        return bytes(buffer[:size])
-
-    def send(self, answer: bytes) -> bool:
-        """Whether the whole answer is out. A client that leaves no room for it is not reading: it is cut off."""
-        try:
-            if self.sock.send(answer) == len(answer):
-                return True
-        except OSError:
-            pass
-        self.close()
-        return False
-
-    def limit(self, deadlines: Deadlines[DoorConnection] | None) -> None:
-        """Puts the connection under this time limit in place of the one before."""
-        if self._due is not None:
-            self._due.discard(self)
-        self._due = deadlines
-        if deadlines is not None:
-            deadlines.add(self)
-
-    # -- ends --------------------------------------------------------------------------------------------------------
-
-    def finish(self, answer: bytes, ended: bool = False) -> None:
-        """Sends the last answer, and reads on for a moment: closing on unread bytes would take the answer back.
-
-        `ended`: the client has said already that it will send no more.
-        """
-        if not self.send(answer):
             return
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            ended = True
-        if ended:
-            self.close()
-            return
-        self.limit(self.door.lingering)
-        self.door.poller.watch(self.fd, _Farewell(self), READ)
+        raw = received[:end]
+        head, target = connect_request(raw)
+        self._head = head, raw
+        Connect(self, received[end:]).decide(
+            NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, target, _TUNNEL, "CONNECT", self.peer)
+        )
 
-    def close(self) -> None:
-        """Closes the connection, whatever it was doing. Harmless when called again."""
-        if self.open:
-            self.leave()
-            self.door.poller.close_socket(self.sock)
-            self.door.released()
-
-    def leave(self) -> None:
-        """The socket goes on without this connection."""
-        self.open = False
-        self.limit(None)
-        self.door.connections.discard(self)
-
-    def hand_over(self, received: bytes, verdict: Allowed | None) -> None:
-        """The engine takes the client, with every byte read so far."""
-        self.leave()
-        self.door.poller.forget(self.fd)
-        self.door.hand_over(self.sock, received, self.peer, verdict)
-
-    def head_overdue(self) -> None:
+    def overdue(self) -> None:
         self.finish(answers.head_too_late())
 
     def turn_away(self) -> None:
-        """For a connection too many: an answer before anything is read."""
         self.finish(answers.too_many_connections())
 
+    # -- the answers to a CONNECT ------------------------------------------------------------------------------------
 
-class _Farewell:
-    """Reads and drops what a client still sends after its last answer."""
+    def granted(self, upstream: socket.socket) -> bytes:
+        return answers.ESTABLISHED
 
-    __slots__ = ("_client", "_left")
+    def inspect(self, verdict: Allowed, early: bytes) -> None:
+        assert self._head
+        self.hand_over(self._head[1] + early, verdict)
 
-    def __init__(self, client: DoorConnection) -> None:
-        self._client = client
-        self._left = DRAIN_LIMIT
+    def refuse(self, verdict: Refusal, *, waiting: bool, ended: bool) -> None:
+        goes_on = self._may_go_on(waiting)
+        self._say_no(connect_refusal(verdict, close=not goes_on), goes_on, ended)
 
-    def ready(self, events: int) -> None:
-        data = self._client.receive()
-        if data is None:
-            return
-        self._left -= len(data)
-        if not data or self._left < 0:
-            self._client.close()
+    def unreachable(self, verdict: Allowed, why: Unreached, *, waiting: bool, ended: bool) -> None:
+        goes_on = self._may_go_on(waiting)
+        self._say_no(answers.dial_failed(verdict, why.text, close=not goes_on), goes_on, ended)
 
-    def crashed(self, error: Exception) -> None:
-        self._client.close()
+    def _may_go_on(self, waiting: bool) -> bool:
+        """Whether another head may follow a refused CONNECT.
+
+        Not when the client sent bytes ahead: they were meant for the tunnel, and must not be read as a request.
+        """
+        return waiting and self._head is not None and self._head[0].keeps_alive
+
+    def _say_no(self, answer: bytes, goes_on: bool, ended: bool) -> None:
+        if not goes_on:
+            self.finish(answer, ended)
+        elif self.send(answer):
+            self.begin()

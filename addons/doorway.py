@@ -1,4 +1,4 @@
-"""What the connections of one front door share: poller, time limits, dialler, tunnels, and the count of all of them."""
+"""What the clients of one front door share: poller, time limits, dialler, tunnels, and the count of all of them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, Verdict
 from codex_network_proxy.socks.deadlines import Deadlines
 from codex_network_proxy.socks.dialler import Dialler
 from codex_network_proxy.socks.poller import Poller
 
+from .door_client import DoorClient
 from .door_connect import Connect
-from .door_connection import DoorConnection
+from .door_reach import Outcome, Way, arrive
 from .door_tunnels import Tunnels
 from .handover import DoorAuthority, Engine, HandOver, TunnelObserver
 
 Log = Callable[[int, str], None]
 
-# Clients beyond the limit that may wait for their 503 at the same time; more are closed at once.
+# Clients beyond the limit that may wait for their last answer at the same time; more are closed at once.
 TURNED_AWAY_AT_ONCE = 64
+
+
+ClientKind = Callable[["Doorway", socket.socket, str], DoorClient]
+"""Makes the client of a new connection from `ip:port`, in the protocol that its listener speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class DoorLimits:
     """How much a client may take. Times in seconds."""
 
     connections: int = 4096  # clients at one time: waiting, tunnelled and handed over
-    head_seconds: float = 10.0  # from the first byte of a head to its last
+    head_seconds: float = 10.0  # from the first byte of a request to its last
     idle_seconds: float = 60.0  # without a first byte
     linger_seconds: float = 1.0  # from the last answer to the close
     dial_seconds: float = 10.0
@@ -53,10 +59,10 @@ class Doorway:
         self.poller = Poller(loop, self.contain)
         self.dialler = Dialler(loop, self.poller, fallback=limits.fallback_seconds, limit=limits.dial_seconds)
         self.tunnels = Tunnels(loop, self.poller, observer)
-        self.idle: Deadlines[DoorConnection] = Deadlines(loop, limits.idle_seconds, DoorConnection.close)
-        self.head_due: Deadlines[DoorConnection] = Deadlines(loop, limits.head_seconds, DoorConnection.head_overdue)
-        self.lingering: Deadlines[DoorConnection] = Deadlines(loop, limits.linger_seconds, DoorConnection.close)
-        self.connections: set[DoorConnection] = set()
+        self.idle: Deadlines[DoorClient] = Deadlines(loop, limits.idle_seconds, DoorClient.close)
+        self.head_due: Deadlines[DoorClient] = Deadlines(loop, limits.head_seconds, lambda client: client.overdue())
+        self.lingering: Deadlines[DoorClient] = Deadlines(loop, limits.linger_seconds, DoorClient.close)
+        self.connections: set[DoorClient] = set()
         self.dialling: set[Connect] = set()
         self._loop = loop
         self._authority = authority
@@ -71,18 +77,18 @@ class Doorway:
         """Clients that count against the limit now."""
         return self._taken
 
-    def accepted(self, sock: socket.socket, peer: str) -> None:
+    def accepted(self, speaks: ClientKind, sock: socket.socket, peer: str) -> None:
         """Takes a new client in, or turns it away."""
         if self._taken >= self._limit + TURNED_AWAY_AT_ONCE:
             sock.close()
             return
         self._taken += 1
-        connection = DoorConnection(self, sock, peer)
-        self.connections.add(connection)
+        client = speaks(self, sock, peer)
+        self.connections.add(client)
         if self._taken <= self._limit:
-            connection.await_head()
+            client.begin()
         else:
-            connection.turn_away()
+            client.turn_away()
 
     def released(self) -> None:
         """A client is gone for good."""
@@ -95,6 +101,10 @@ class Doorway:
             self._decisions.add(decision)
             decision.add_done_callback(self._decisions.discard)
         return decision
+
+    def reach(self, verdict: Allowed, on_done: Callable[[Outcome], None]) -> Way:
+        """Opens the way to an allowed target; `on_done` is told the end of it, possibly before this returns."""
+        return self.dialler.dial(verdict.addresses, verdict.request.port, partial(arrive, on_done))
 
     def hand_over(self, sock: socket.socket, received: bytes, peer: str, verdict: Allowed | None) -> None:
         """Gives the client to the engine; it counts until the engine is done with it."""

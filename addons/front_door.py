@@ -9,6 +9,7 @@ from functools import partial
 from codex_network_proxy.policy.decision import Allowed
 from codex_network_proxy.socks.listener import Listener, bind, raise_descriptor_limit
 
+from .door_connection import DoorConnection
 from .doorway import DoorLimits, Doorway, Log
 from .handover import DoorAuthority, Engine, TunnelObserver
 
@@ -51,7 +52,7 @@ class FrontDoor:
         raise_descriptor_limit()
         if self._doorway is None:
             self._doorway = self._build()
-        listener = Listener(self._doorway.poller, sock, self._doorway.accepted)
+        listener = Listener(self._doorway.poller, sock, partial(self._doorway.accepted, DoorConnection))
         self._listeners.append(listener)
         return listener.address
 
