@@ -17,6 +17,7 @@ from codex_network_proxy.policy.errors import ConfigError
 from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
 
 from .audit_log import AuditLog
+from .audit_sinks import AuditSinks
 from .authority import Authority, Surroundings
 from .config_file import ConfigWatch, find_config
 from .front_door import FrontDoor
@@ -66,7 +67,7 @@ class Runtime:
         self.home = self._watch.source.home
         self.loaded: LoadedConfig = self._watch.load()
         self.settings = self.loaded.settings
-        self.audit = AuditLog(options.audit_log or self.home / AUDIT_LOG)
+        self.audit = AuditSinks([AuditLog(options.audit_log or self.home / AUDIT_LOG)])
         self._resolver = SystemResolver()
         resolver = PinnedResolver(parse_pins(options.pins), self._resolver)
         self.secrets = EnvironmentSecrets(environ)

@@ -2,38 +2,27 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import queue
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from codex_network_proxy.addons.audit_log import AuditLog, Seldom
+from codex_network_proxy.addons.audit_log import AuditLog
+from codex_network_proxy.addons.audit_sinks import AuditSinks
 from codex_network_proxy.addons.log_file import RotatingLogFile
-from codex_network_proxy.policy.audit import PolicyDecisionEvent
-from codex_network_proxy.policy.decision import (
-    Decision,
-    DecisionSource,
-    NetworkPolicyRequest,
-    NetworkProtocol,
-    PolicyScope,
-    Ruling,
-)
-from codex_network_proxy.policy.hosts import parse_endpoint
+from codex_network_proxy.addons.seldom import Monotonic, Seldom
+from codex_network_proxy.addons.sink_thread import Pace
 
-LIMIT = 20.0  # seconds a test waits for a thread before it fails
-DENY = Ruling(Decision.DENY, "not_allowed", DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN)
+from .sink_kit import LIMIT, FakeTime, Listening, event, listening
+
 DISK_FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def event(number: int) -> PolicyDecisionEvent:
-    request = NetworkPolicyRequest(NetworkProtocol.HTTP, parse_endpoint("blocked.test:80"))
-    return PolicyDecisionEvent.of(DENY, request, f"id-{number}", 1_764_000_000.0)
 
 
 def ids(lines: bytes) -> list[str]:
@@ -41,7 +30,10 @@ def ids(lines: bytes) -> list[str]:
 
 
 class FakeFile:
-    """A sink whose speed and faults the test decides. A gated one waits in `append` for an `answer`."""
+    """A file whose speed and faults the test decides. A gated one waits in `append` for an `answer`.
+
+    It takes `most` bytes at once, and of these whole lines only.
+    """
 
     def __init__(self, *, gated: bool = False, most: int = sys.maxsize) -> None:
         self.content = b""
@@ -61,7 +53,7 @@ class FakeFile:
         error = self._answers.get(timeout=LIMIT) if self._answers is not None else self.error
         if error:
             raise error
-        taken = lines[: self.most]
+        taken = lines[: lines.rfind(b"\n", 0, self.most) + 1]
         self.content += taken
         return len(taken)
 
@@ -78,40 +70,10 @@ class FakeFile:
             assert self.entered.acquire(timeout=LIMIT)
 
 
-class FakeTime:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Listening(logging.Handler):
-    """Collects the log, and lets a test wait for a line of another thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self._changed = threading.Condition()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with self._changed:
-            self.lines.append(record.getMessage())
-            self._changed.notify_all()
-
-    def wait_for(self, text: str) -> str:
-        with self._changed:
-            assert self._changed.wait_for(lambda: any(text in line for line in self.lines), LIMIT), self.lines
-            return next(line for line in self.lines if text in line)
-
-
 @pytest.fixture
 def log() -> Iterator[Listening]:
-    handler = Listening()
-    logger = logging.getLogger("codex_network_proxy")
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
+    with listening() as handler:
+        yield handler
 
 
 Make = Callable[..., AuditLog]
@@ -121,22 +83,28 @@ Make = Callable[..., AuditLog]
 def audit(tmp_path: Path) -> Iterator[Make]:
     made: list[AuditLog] = []
 
-    def make(file: FakeFile | None = None, path: Path | None = None, **options: object) -> AuditLog:
-        options = {"batch_delay": 0.0, "retry_delay": 0.0, **options}
-        audit_log = AuditLog(path or tmp_path / "log" / "audit.jsonl", file=file, **options)  # type: ignore[arg-type]
+    def make(
+        file: FakeFile | None = None, path: Path | None = None, *, monotonic: Monotonic = time.monotonic, **pace: float
+    ) -> AuditLog:
+        asked = replace(Pace(delay=0.0, retry=0.0), **pace)  # type: ignore[arg-type]  # the queue's limit is a whole number
+        audit_log = AuditLog(path or tmp_path / "log" / "audit.jsonl", file=file, pace=asked, monotonic=monotonic)
         made.append(audit_log)
         return audit_log
 
     yield make
     for audit_log in made:
-        audit_log.close()
+        close(audit_log)
+
+
+def close(*audit_logs: AuditLog) -> None:
+    AuditSinks(audit_logs).close()
 
 
 def test_events_become_json_lines_in_their_order(audit: Make, tmp_path: Path) -> None:
     audit_log = audit()
     for number in range(2_500):
         audit_log.emit(event(number))
-    audit_log.close()
+    close(audit_log)
     path = tmp_path / "log" / "audit.jsonl"
     assert ids(path.read_bytes()) == [f"id-{number}" for number in range(2_500)]
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -145,17 +113,17 @@ def test_events_become_json_lines_in_their_order(audit: Make, tmp_path: Path) ->
 
 def test_a_batch_waits_for_its_companions_but_not_for_the_close(audit: Make) -> None:
     file = FakeFile()
-    audit_log = audit(file, batch_delay=3600.0)
+    audit_log = audit(file, delay=3600.0)
     audit_log.emit(event(1))
     audit_log.emit(event(2))
-    audit_log.close()
+    close(audit_log)
     assert ids(file.content) == ["id-1", "id-2"]
     assert file.closed
 
 
 def test_a_slow_sink_delays_nothing_and_the_queue_stays_bounded(audit: Make, log: Listening) -> None:
     file = FakeFile(gated=True)
-    audit_log = audit(file, queue_limit=3)
+    audit_log = audit(file, queue=3)
     audit_log.emit(event(0))
     file.wait_for_append()  # the thread is stuck now
     for number in range(1, 11):
@@ -163,29 +131,30 @@ def test_a_slow_sink_delays_nothing_and_the_queue_stays_bounded(audit: Make, log
     assert audit_log.dropped == 7
     file.answer(None, None)
     assert log.wait_for("falls behind").endswith("falls behind; 7 events lost so far")
-    audit_log.close()
+    close(audit_log)
     assert ids(file.content) == ["id-0", "id-1", "id-2", "id-3"]
 
 
 def test_a_sink_that_hangs_does_not_hold_the_close_for_more_than_a_second(
     audit: Make, log: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codex_network_proxy.addons.audit_log.CLOSE_LIMIT", 0.01)
+    monkeypatch.setattr("codex_network_proxy.addons.audit_sinks.CLOSE_LIMIT", 0.01)
     file = FakeFile(gated=True)
     audit_log = audit(file)
     audit_log.emit(event(0))
     file.wait_for_append()
     audit_log.emit(event(1))
-    audit_log.close()
+    close(audit_log)
+    told = list(log.lines)
     file.answer(None, None)
-    audit_log._thread.join(LIMIT)
-    assert [line.split("jsonl ")[1] for line in log.lines] == ["closed; 2 events were lost in all"]
+    audit_log.wait_closed(LIMIT)
+    assert [line.split("jsonl ")[1] for line in told] == ["closed; 2 events were lost in all"]
 
 
 def test_a_full_disk_is_told_once_and_the_count_when_it_recovers(audit: Make, log: Listening) -> None:
     file, now = FakeFile(), FakeTime()
     file.error = DISK_FULL
-    audit_log = audit(file, queue_limit=2, monotonic=now)
+    audit_log = audit(file, queue=2, monotonic=now)
     audit_log.emit(event(0))
     file.wait_for_append(50)  # it tries again and again
     line = log.wait_for("cannot be written")
@@ -195,7 +164,7 @@ def test_a_full_disk_is_told_once_and_the_count_when_it_recovers(audit: Make, lo
     assert audit_log.dropped == 3
     file.error = None
     assert log.wait_for("written again").endswith("is written again; 3 events were lost")
-    audit_log.close()
+    close(audit_log)
     assert ids(file.content) == ["id-0", "id-1", "id-2"]
     assert len(log.lines) == 2
 
@@ -222,7 +191,7 @@ def test_a_sink_that_flickers_does_not_fill_the_log(audit: Make, log: Listening)
         file.answer(DISK_FULL)
         file.wait_for_append()
         file.answer(None)
-    audit_log.close()
+    close(audit_log)
     assert [line.split("jsonl ")[1] for line in log.lines] == [
         "cannot be written: No space left on device; decisions go on, 0 events lost so far",
         "is written again; 0 events were lost",
@@ -230,11 +199,11 @@ def test_a_sink_that_flickers_does_not_fill_the_log(audit: Make, log: Listening)
 
 
 def test_what_a_sink_took_only_in_part_is_not_given_twice(audit: Make) -> None:
-    file = FakeFile(most=7)
+    file = FakeFile(most=1_000)
     audit_log = audit(file)
     for number in range(20):
         audit_log.emit(event(number))
-    audit_log.close()
+    close(audit_log)
     assert ids(file.content) == [f"id-{number}" for number in range(20)]
 
 
@@ -245,7 +214,7 @@ def test_a_sink_that_takes_nothing_counts_as_failing(audit: Make, log: Listening
     assert "cannot be written: nothing was written" in log.wait_for("cannot be written")
     file.most = sys.maxsize
     log.wait_for("written again")
-    audit_log.close()
+    close(audit_log)
     assert ids(file.content) == ["id-0"]
 
 
@@ -270,11 +239,11 @@ def test_an_unwritable_path_is_told_at_the_start(audit: Make, log: Listening) ->
 def test_events_left_at_the_close_are_counted(audit: Make, log: Listening) -> None:
     file = FakeFile()
     file.error = DISK_FULL
-    audit_log = audit(file, retry_delay=3600.0)
+    audit_log = audit(file, retry=3600.0)
     audit_log.emit(event(0))
     file.wait_for_append()
     audit_log.emit(event(1))
-    audit_log.close()
+    close(audit_log)
     assert log.lines[-1].endswith("closed; 2 events were lost in all")
     assert audit_log.dropped == 2
 
@@ -282,9 +251,9 @@ def test_events_left_at_the_close_are_counted(audit: Make, log: Listening) -> No
 def test_events_after_the_close_are_lost_and_a_second_close_says_nothing(audit: Make, log: Listening) -> None:
     file = FakeFile()
     audit_log = audit(file)
-    audit_log.close()
+    close(audit_log)
     audit_log.emit(event(0))
-    audit_log.close()
+    close(audit_log)
     assert (file.content, audit_log.dropped, log.lines) == (b"", 1, [])
 
 
@@ -304,7 +273,7 @@ def test_a_folder_removed_while_running_is_made_again(audit: Make, tmp_path: Pat
     file.wait_for_append()
     shutil.rmtree(path.parent)
     audit_log.emit(event(1))
-    audit_log.close()
+    close(audit_log)
     assert ids(path.read_bytes()) == ["id-1"]
 
 
@@ -324,24 +293,6 @@ class Recording(FakeFile):
         self._file.close()
 
 
-def test_observers_see_each_event_at_once_and_one_that_fails_harms_nobody(audit: Make, log: Listening) -> None:
-    seen: list[PolicyDecisionEvent] = []
-
-    def broken(_: PolicyDecisionEvent) -> None:
-        raise RuntimeError("with a secret text")
-
-    file = FakeFile()
-    audit_log = audit(file, monotonic=FakeTime())
-    audit_log.add_observer(broken)
-    audit_log.add_observer(seen.append)
-    audit_log.emit(event(0))
-    audit_log.emit(event(1))
-    assert seen == [event(0), event(1)]
-    assert log.lines == ["an audit observer failed (RuntimeError)"]
-    audit_log.close()
-    assert ids(file.content) == ["id-0", "id-1"]
-
-
 def test_an_event_that_cannot_be_written_down_harms_nobody(audit: Make, log: Listening) -> None:
     class Broken:
         def json_line(self) -> str:
@@ -353,7 +304,7 @@ def test_an_event_that_cannot_be_written_down_harms_nobody(audit: Make, log: Lis
     audit_log.emit(event(1))
     assert audit_log.dropped == 1
     assert log.lines[0] == "an audit event could not be written down"
-    audit_log.close()
+    close(audit_log)
     assert ids(file.content) == ["id-1"]
 
 
