@@ -23,6 +23,7 @@ from codex_network_proxy.policy.decision import (
     IPAddress,
     NetworkDecision,
     NetworkPolicyRequest,
+    Outage,
     PolicyScope,
     Ruling,
     Unavailable,
@@ -92,7 +93,10 @@ def _belongs_to_this_machine(address: IPAddress) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the authority needs of the outside world. Tests hand over fakes. `decider_timeout` is in seconds."""
+    """What the authority needs of the outside world. Tests hand over fakes. `decider_timeout` is in seconds.
+
+    While `recording` says no, nothing is decided: what cannot be written down must not happen.
+    """
 
     resolver: Resolver
     audit: AuditSink
@@ -100,6 +104,7 @@ class Surroundings:
     decider: NetworkPolicyDecider | None = None
     decider_timeout: float = DECIDER_TIMEOUT
     metadata: tuple[tuple[str, str], ...] = ()
+    recording: Callable[[], bool] | None = None
 
 
 class Authority:
@@ -168,12 +173,20 @@ class Authority:
         policy = self._policy
         if policy is None:
             return Unavailable(world.new_request_id(), request), policy
+        if not self._recording():
+            return Unavailable(world.new_request_id(), request, Outage.NO_AUDIT_LOG), policy
         try:
-            return await decide(policy, request, world), policy
+            verdict = await decide(policy, request, world)
         except Exception as error:
             # The text of the error may hold what the client sent: only its kind is logged.
             logger.error("decision failed (%s); the request is denied", type(error).__name__)
-            return self._failed(request), policy
+            verdict = self._failed(request)
+        if not self._recording():
+            verdict = Unavailable(verdict.request_id, request, Outage.NO_AUDIT_LOG)
+        return verdict, policy
+
+    def _recording(self) -> bool:
+        return self._outside.recording is None or self._outside.recording()
 
     def _asked(self, request: NetworkPolicyRequest, tunnel: Allowed | None) -> AskedOnce | None:
         if self._deciding is None:

@@ -85,7 +85,7 @@ def _line(verdict: Verdict, mode: str) -> str:
         case Unresolved():
             return f"{subject} failed; could not resolve ({_fields(**who, request_id=verdict.request_id)})"
         case Unavailable():
-            return f"{subject} failed; the configuration is broken ({_fields(**who, request_id=verdict.request_id)})"
+            return f"{subject} failed; {verdict.outage} ({_fields(**who, request_id=verdict.request_id)})"
         case _:
             assert_never(verdict)
 

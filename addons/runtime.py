@@ -33,16 +33,23 @@ logger = logging.getLogger("codex_network_proxy")
 AUDIT_LOG = Path("log", "network-proxy.jsonl")
 """Where audit events go by default, below CODEX_HOME (spec A8)."""
 
+AUDIT_START_LIMIT = 1.0
+"""Seconds that a start waits for the audit log when nothing may happen without it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What the command line or the engine's options say beside the configuration file."""
+    """What the command line or the engine's options say beside the configuration file.
+
+    `fail_closed_audit`: every request is refused while the audit log cannot be written.
+    """
 
     config: Path | None = None
     profile: str | None = None
     audit_log: Path | None = None
     pins: tuple[str, ...] = ()
     fast_path: bool = True
+    fail_closed_audit: bool = False
 
 
 class SystemClock:
@@ -67,14 +74,16 @@ class Runtime:
         self.home = self._watch.source.home
         self.loaded: LoadedConfig = self._watch.load()
         self.settings = self.loaded.settings
-        self.audit = AuditSinks([AuditLog(options.audit_log or self.home / AUDIT_LOG)])
+        self.audit = _open_audit(options, self.home)
         self._resolver = SystemResolver()
         resolver = PinnedResolver(parse_pins(options.pins), self._resolver)
         self.secrets = EnvironmentSecrets(environ)
         self._environ = environ
         policy = NetworkPolicy.compile(self.settings)
         self.tls = self._prepare_tls(policy)
-        self.authority = Authority(policy, Surroundings(resolver, self.audit, SystemClock(), decider))
+        self.authority = Authority(
+            policy, Surroundings(resolver, self.audit, SystemClock(), decider, recording=self.audit.recording)
+        )
         self.door: FrontDoor | None = None
         self.http_address: str | None = None
         self.started = asyncio.Event()
@@ -149,6 +158,15 @@ class Runtime:
         self.authority.close()
         self._resolver.close()
         self.audit.close()
+
+
+def _open_audit(options: RunOptions, home: Path) -> AuditSinks:
+    log = AuditLog(options.audit_log or home / AUDIT_LOG)
+    if not options.fail_closed_audit:
+        return AuditSinks([log])
+    # The first request must not be refused only because the thread that opens the file has not begun.
+    log.wait_tried(AUDIT_START_LIMIT)
+    return AuditSinks([log], required=[log])
 
 
 def _shown(host: str, port: int) -> str:

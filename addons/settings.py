@@ -60,6 +60,9 @@ class Settings:
         loader.add_option("codex_audit_log", str, "", "File for audit events; below $CODEX_HOME when empty.")
         loader.add_option("codex_resolve", Sequence[str], [], "NAME=ADDRESS pairs that are not looked up.")
         loader.add_option("codex_fast_path", bool, True, "Relay tunnels that need no inspection outside the engine.")
+        loader.add_option(
+            "codex_fail_closed_audit", bool, False, "Refuse every request while the audit log cannot be written."
+        )
         problem = prepare_options(ctx.master)
         if self.owns_runtime:
             self._take_over_listener(wanted=problem is None and asked_for_listener(ctx.master))
@@ -130,6 +133,7 @@ def _load_runtime() -> Runtime | None:
         audit_log=Path(ctx.options.codex_audit_log) if ctx.options.codex_audit_log else None,
         pins=tuple(ctx.options.codex_resolve),
         fast_path=ctx.options.codex_fast_path,
+        fail_closed_audit=ctx.options.codex_fail_closed_audit,
     )
     try:
         return Runtime(options)

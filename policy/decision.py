@@ -215,12 +215,20 @@ class Unresolved:
     message: str
 
 
+class Outage(StrEnum):
+    """Why nothing can be decided, in the words of the log."""
+
+    BROKEN_CONFIGURATION = "the configuration is broken"
+    NO_AUDIT_LOG = "the audit log cannot be written"
+
+
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """The configuration is broken since a reload: `500` `error` until it is repaired (spec A1.6)."""
+    """Nothing is decided for now: `500` `error`, until what is broken was repaired (spec A1.6, M06)."""
 
     request_id: str
     request: NetworkPolicyRequest
+    outage: Outage = Outage.BROKEN_CONFIGURATION
 
 
 Verdict = Allowed | Blocked | Unresolved | Unavailable

@@ -48,6 +48,9 @@ def _serve_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
     serve.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's own choice")
     serve.add_argument("--audit-log", type=Path, metavar="FILE", help="audit events as JSON lines")
+    serve.add_argument(
+        "--fail-closed-audit", action="store_true", help="refuse every request while the audit log cannot be written"
+    )
     serve.add_argument("--ready-file", type=Path, metavar="FILE", help="written as JSON when all listeners are up")
     serve.add_argument(
         "--resolve", action="append", default=[], metavar="NAME=ADDRESS", help="pin a name instead of looking it up"

@@ -49,7 +49,12 @@ def serve(options: argparse.Namespace) -> int:
 
 def _run_options(options: argparse.Namespace) -> RunOptions:
     return RunOptions(
-        options.config, options.profile, options.audit_log, tuple(options.resolve), not options.no_fast_path
+        config=options.config,
+        profile=options.profile,
+        audit_log=options.audit_log,
+        pins=tuple(options.resolve),
+        fast_path=not options.no_fast_path,
+        fail_closed_audit=options.fail_closed_audit,
     )
 
 

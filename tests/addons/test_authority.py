@@ -22,6 +22,7 @@ from codex_network_proxy.policy.decision import (
     NetworkDecision,
     NetworkPolicyRequest,
     NetworkProtocol,
+    Outage,
     Tunnel,
     Unavailable,
     Use,
@@ -43,8 +44,10 @@ class FakeWorld:
 
     addresses: Sequence[IPAddress] | Exception = (PUBLIC,)
     events: list[PolicyDecisionEvent] = field(default_factory=list)
+    looked_up: list[str] = field(default_factory=list)
 
     async def resolve(self, name: str, port: int) -> Sequence[IPAddress]:
+        self.looked_up.append(name)
         if isinstance(self.addresses, Exception):
             raise self.addresses
         return self.addresses
@@ -154,6 +157,33 @@ def test_a_broken_configuration_closes_everything_and_is_not_audited() -> None:
     assert isinstance(decide(authority, question()), Unavailable)
     assert authority.mode is NetworkMode.LIMITED
     assert world.events == []
+
+
+@pytest.mark.parametrize(
+    ("working", "looked_up"),
+    [
+        pytest.param([False], [], id="before anything is asked"),
+        pytest.param([True, False], ["allowed.test"], id="after the look-up"),
+    ],
+)
+def test_what_cannot_be_written_down_does_not_happen(
+    working: list[bool], looked_up: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = FakeWorld()
+    recording = iter(working)
+    surroundings = Surroundings(world, world, world, recording=lambda: next(recording))
+    authority = Authority(compile_policy(), surroundings)
+    with caplog.at_level(logging.INFO):
+        verdict = decide(authority, question())
+    assert isinstance(verdict, Unavailable)
+    assert (verdict.outage, world.events, world.looked_up) == (Outage.NO_AUDIT_LOG, [], looked_up)
+    assert "CONNECT failed; the audit log cannot be written (" in caplog.text
+
+
+def test_while_everything_is_written_down_decisions_are_made() -> None:
+    world = FakeWorld()
+    authority = Authority(compile_policy(), Surroundings(world, world, world, recording=lambda: True))
+    assert isinstance(decide(authority, question()), Allowed)
 
 
 def test_the_blocked_buffer_survives_a_new_policy_and_observers_hear_of_it() -> None:

@@ -76,6 +76,27 @@ def test_the_configured_policy_decides_and_is_audited_below_codex_home(place: Pl
     assert ["allow" in line and "a.test" in line for line in lines] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("required", "answer"),
+    [
+        pytest.param(True, Unavailable, id="and it is required, nothing is decided"),
+        pytest.param(False, Allowed, id="and it is not, decisions go on"),
+    ],
+)
+def test_when_the_audit_log_cannot_be_written(required: bool, answer: type[object], place: Place) -> None:
+    place.write('"a.test"')
+    folder = place.home / "audit.jsonl"
+    folder.mkdir()
+    options = RunOptions(audit_log=folder, pins=("a.test=127.0.0.1",), fail_closed_audit=required)
+    assert isinstance(ask(place.open(options), "a.test"), answer)
+
+
+def test_a_required_audit_log_is_open_when_the_first_request_comes(place: Place) -> None:
+    place.write('"a.test"')
+    runtime = place.open(RunOptions(pins=("a.test=127.0.0.1",), fail_closed_audit=True))
+    assert isinstance(ask(runtime, "a.test"), Allowed)
+
+
 def test_an_unchanged_file_is_not_read_again(place: Place) -> None:
     place.write('"a.test"')
     runtime = place.open()

@@ -194,6 +194,30 @@ def test_m06_a_full_disk_delays_no_decision(tmp_path: Path, fast_path: bool, ori
     assert re.search(r"drop|lost", proxy.output), "the log says that events were lost"
 
 
+def test_m06_where_the_log_is_required_nothing_passes_until_it_can_be_written(
+    tmp_path: Path, fast_path: bool, origin: HttpOrigin
+) -> None:
+    blocked = tmp_path / "audit.jsonl"
+    blocked.mkdir()
+    arguments = ["--fail-closed-audit"]
+    with ProxyProcess(tmp_path, OPEN, fast_path=fast_path, audit=blocked, arguments=arguments) as proxy:
+        mark = origin.recorder.mark()
+        for head, method in (
+            (get(f"http://allowed.test:{origin.port}/t"), "GET"),
+            (connect(f"allowed.test:{origin.port}"), "CONNECT"),
+        ):
+            answer = exchange(proxy.http, head, method)
+            assert (answer.status, answer.text, answer.get("x-proxy-error")) == (500, "error", None)
+        assert not origin.recorder.since(mark)
+        assert "failed; the audit log cannot be written (" in proxy.output
+        blocked.rmdir()
+        proxy.until_printed("is written again; 0 events were lost")
+        assert exchange(proxy.http, get(f"http://allowed.test:{origin.port}/t")).status == 200
+        assert len(proxy.audit_events(1)) == 1
+        assert proxy.stop() == 0
+    assert "Traceback" not in proxy.output
+
+
 def test_m06_a_log_that_cannot_be_written_is_said(tmp_path: Path, origin: HttpOrigin) -> None:
     blocked = tmp_path / "folder.jsonl"
     blocked.mkdir()
