@@ -29,17 +29,18 @@ from codex_network_proxy.policy.decision import (
     Unavailable,
     Verdict,
 )
+from codex_network_proxy.policy.destinations import choose_upstream, judge_addresses, minds_addresses
 from codex_network_proxy.policy.engine import (
     NetworkPolicy,
     World,
     decide,
     forget_judgements,
-    judge_addresses,
     judge_host,
     judge_use,
 )
 from codex_network_proxy.policy.interfaces import AuditSink, Clock, NetworkPolicyDecider, Resolver
 from codex_network_proxy.policy.modes import NetworkMode, method_allowed
+from codex_network_proxy.policy.upstream import DIRECT, UpstreamRoutes
 
 from .decision_log import log_verdict, log_violation
 
@@ -105,6 +106,7 @@ class Surroundings:
     decider_timeout: float = DECIDER_TIMEOUT
     metadata: tuple[tuple[str, str], ...] = ()
     recording: Callable[[], bool] | None = None
+    routes: UpstreamRoutes = DIRECT
 
 
 class Authority:
@@ -119,6 +121,7 @@ class Authority:
             resolver=surroundings.resolver,
             new_request_id=RequestIds(),
             is_own_listener=self.own_listeners,
+            routes=surroundings.routes,
         )
         self._deciding = _deciding(surroundings)
         self._block_observers: list[BlockObserver] = []
@@ -239,9 +242,17 @@ class Authority:
         if not kept and (host is None or host.decision is not Decision.ALLOW):
             return False
         use = judge_use(policy, request)
-        if use.blocked or use.inspect != allowed.inspect:
+        if use.blocked or use.inspect != allowed.inspect or not self._keeps_way(policy, allowed):
             return False
         return judge_addresses(policy, request.target, allowed.addresses, self.own_listeners) is None
+
+    def _keeps_way(self, policy: NetworkPolicy, allowed: Allowed) -> bool:
+        """Whether what goes through an upstream proxy may do so still, and need not be looked up after all."""
+        if allowed.upstream is None:
+            return True
+        if choose_upstream(policy, allowed.request, self._world) != allowed.upstream:
+            return False
+        return allowed.looked_up or not minds_addresses(policy, allowed.request.target, self.own_listeners)
 
     def _record(self, verdict: Verdict) -> None:
         now = self._outside.clock.now()
@@ -253,7 +264,8 @@ class Authority:
 
     def _audit(self, verdict: Verdict, now: float) -> None:
         assert not isinstance(verdict, Unavailable)
-        peer = str(verdict.addresses[0]) if isinstance(verdict, Allowed) and verdict.addresses else None
+        direct = verdict if isinstance(verdict, Allowed) and verdict.upstream is None else None
+        peer = str(direct.addresses[0]) if direct and direct.addresses else None
         for ruling in verdict.rulings:
             self._outside.audit.emit(
                 PolicyDecisionEvent.of(ruling, verdict.request, verdict.request_id, now, peer, self._outside.metadata)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .hooks import HookMatch
     from .hosts import Endpoint
+    from .upstream import UpstreamProxy
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -175,9 +176,10 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Go ahead, to one of exactly these addresses (spec A3 steps 7 and 8).
+    """Go ahead, to one of exactly these addresses (spec A3 steps 7 and 8), or to the name through `upstream`.
 
-    `inspect`: the tunnel must be read by the engine. `hook`: the hook that matched an HTTPS request.
+    `inspect`: the tunnel must be read by the engine. `hook`: the hook that matched an HTTPS request. Behind an upstream
+    proxy there may be no address: the name is unknown here, or it was not `looked_up` because the policy does not mind.
     """
 
     request_id: str
@@ -186,6 +188,8 @@ class Allowed:
     addresses: tuple[IPAddress, ...]
     inspect: bool = False
     hook: HookMatch | None = None
+    upstream: UpstreamProxy | None = None
+    looked_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)

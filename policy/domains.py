@@ -21,10 +21,11 @@ class PatternSet:
     answer with the pattern that matched, for the audit, or None.
     """
 
-    __slots__ = ("_any_port", "_by_port", "_patterns")
+    __slots__ = ("_any_port", "_by_port", "_patterns", "holds_addresses")
 
     def __init__(self, patterns: Iterable[DomainPattern] = ()) -> None:
         self._patterns = tuple(dict.fromkeys(patterns))
+        self.holds_addresses = any(pattern.network is not None for pattern in self._patterns)
         self._any_port = _Index()
         self._by_port: dict[int, _Index] = {}
         for pattern in self._patterns:

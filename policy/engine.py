@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import assert_never
 
-from .addresses import AddressClass, classify, opened_by_local_binding
+from . import destinations
+from .addresses import classify
 from .config import NetworkSettings
 from .deciding import Asker
 from .decision import (
@@ -25,20 +25,17 @@ from .decision import (
     PolicyScope,
     Ruling,
     Tunnel,
-    Unresolved,
     Verdict,
 )
+from .destinations import REMEMBERED, baseline_deny, is_open
 from .domains import PatternSet
-from .errors import ResolutionFailed
 from .hooks import HookMatch, HookTable, compile_hooks
 from .hosts import Endpoint
 from .interfaces import Resolver
 from .modes import NetworkMode, method_allowed
+from .upstream import DIRECT, UpstreamRoutes
 
 LOCALHOST = "localhost"
-
-REMEMBERED = 4096
-"""Targets whose judgement by the lists is remembered; the lists of one policy never change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +52,7 @@ class NetworkPolicy:
     allow_local_binding: bool
     mitm: bool
     hooks: HookTable
+    allow_upstream_proxy: bool
 
     @classmethod
     def compile(cls, settings: NetworkSettings) -> NetworkPolicy:
@@ -67,17 +65,22 @@ class NetworkPolicy:
             allow_local_binding=settings.allow_local_binding,
             mitm=settings.mitm,
             hooks=compile_hooks(settings.hooks),
+            allow_upstream_proxy=settings.allow_upstream_proxy,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a decision may ask of the outside. `is_own_listener` keeps the proxy from dialling itself."""
+    """What a decision may ask of the outside. `is_own_listener` keeps the proxy from dialling itself.
+
+    `routes` are the upstream proxies that the environment offers.
+    """
 
     resolver: Resolver
     new_request_id: Callable[[], str]
     is_own_listener: Callable[[IPAddress, int], bool]
     decider: Asker | None = None
+    routes: UpstreamRoutes = DIRECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +112,17 @@ async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: Wo
     use = judge_use(policy, request)
     if use.blocked:
         return Blocked(request_id, request, (host, *use.rulings))
-    try:
-        addresses = await find_addresses(request.target, world.resolver)
-    except ResolutionFailed as error:
-        return Unresolved(request_id, request, (host, *use.rulings), str(error))
-    if block := judge_addresses(policy, request.target, addresses, world.is_own_listener):
-        return Blocked(request_id, request, (block,))
-    return Allowed(request_id, request, (host, *use.rulings), addresses, use.inspect, use.hook)
+    passed = Allowed(request_id, request, (host, *use.rulings), (), use.inspect, use.hook)
+    return await destinations.find_way(policy, passed, world)
 
 
 @lru_cache(maxsize=REMEMBERED)
 def judge_host(policy: NetworkPolicy, target: Endpoint) -> Ruling | None:
     """Steps 3 to 5: the lists and local literals. `None` is an allowlist miss, which a decider may override."""
     if rule := policy.denied.match_deny(target.host, target.port):
-        return _baseline(BlockReason.DENIED, rule.text)
+        return baseline_deny(BlockReason.DENIED, rule.text)
     if _is_closed_literal(policy, target):
-        return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
+        return baseline_deny(BlockReason.NOT_ALLOWED_LOCAL)
     if rule := policy.allowed.match(target.host, target.port):
         return Ruling(Decision.ALLOW, ALLOW_REASON, DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN, rule.text)
     return None
@@ -135,20 +133,14 @@ def _is_closed_literal(policy: NetworkPolicy, target: Endpoint) -> bool:
     if policy.allowed.literal_entry(target.host, target.port):
         return False
     if target.host.address is not None:
-        return not _is_open(policy, classify(target.host.address))
+        return not is_open(policy, classify(target.host.address))
     return target.host.text == LOCALHOST and not policy.allow_local_binding
-
-
-def _is_open(policy: NetworkPolicy, address_class: AddressClass) -> bool:
-    if address_class is AddressClass.PUBLIC:
-        return True
-    return policy.allow_local_binding and opened_by_local_binding(address_class)
 
 
 async def ask_decider(decider: Asker | None, request: NetworkPolicyRequest) -> Ruling:
     """An allowlist miss: the decider's word, or a deny when there is none. Whatever it says, it says it itself."""
     if decider is None:
-        return _baseline(BlockReason.NOT_ALLOWED)
+        return baseline_deny(BlockReason.NOT_ALLOWED)
     answer = await decider.ask(request)
     if answer.decision is Decision.ALLOW:
         return Ruling(
@@ -201,56 +193,10 @@ def _reads_only(mode: NetworkMode, use: HttpUse) -> bool:
     return method_allowed(mode, use.method) and not use.has_body and use.upgrade is None
 
 
-async def find_addresses(target: Endpoint, resolver: Resolver) -> tuple[IPAddress, ...]:
-    """The literal's own address, or one lookup of the name (spec A3 step 7). Raises `ResolutionFailed`."""
-    if target.host.address is not None:
-        return (ip_address(target.host.text) if target.host.zone else target.host.address,)
-    addresses = tuple(await resolver.resolve(target.host.text, target.port))
-    if not addresses:
-        raise ResolutionFailed(f"could not resolve {target.host.text}")
-    return addresses
-
-
-def judge_addresses(
-    policy: NetworkPolicy,
-    target: Endpoint,
-    addresses: Sequence[IPAddress],
-    is_own_listener: Callable[[IPAddress, int], bool],
-) -> Ruling | None:
-    """Step 7: every address must be one the policy lets us dial; one bad address blocks the name."""
-    if any(is_own_listener(address, target.port) for address in addresses):
-        return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
-    return _judge_addresses(policy, target, tuple(addresses))
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _judge_addresses(policy: NetworkPolicy, target: Endpoint, addresses: tuple[IPAddress, ...]) -> Ruling | None:
-    explicit = policy.allowed.literal_entry(target.host, target.port) is not None
-    for address in addresses:
-        if rule := policy.denied.match_address(address, target.port):
-            return _baseline(BlockReason.DENIED, rule.text)
-        if not _may_dial(policy, target, classify(address), explicit=explicit):
-            return _baseline(BlockReason.NOT_ALLOWED_LOCAL)
-    return None
-
-
 def forget_judgements() -> None:
     """Lets go of policies that are no longer in force."""
     judge_host.cache_clear()
-    _judge_addresses.cache_clear()
-
-
-def _may_dial(policy: NetworkPolicy, target: Endpoint, address_class: AddressClass, *, explicit: bool) -> bool:
-    """An explicit entry exempts exactly that literal; for `localhost` it covers loopback addresses only."""
-    if target.host.address is not None:
-        return explicit or _is_open(policy, address_class)
-    if explicit:
-        return address_class is AddressClass.LOOPBACK
-    return _is_open(policy, address_class)
-
-
-def _baseline(reason: BlockReason, rule: str | None = None) -> Ruling:
-    return Ruling(Decision.DENY, reason, DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN, rule)
+    destinations.forget_judgements()
 
 
 def _guard(reason: BlockReason, source: DecisionSource = DecisionSource.MODE_GUARD) -> Ruling:

@@ -43,7 +43,7 @@ WORLD = World(OneAddress(), lambda: "id", lambda address, port: False)
 def policy_of(patterns: int) -> NetworkPolicy:
     allowed = PatternSet(map(parse_pattern, allowed_patterns(patterns)))
     denied = PatternSet([parse_pattern("*.denied.test")])
-    return NetworkPolicy(True, NetworkMode.FULL, allowed, denied, False, False, compile_hooks(()))
+    return NetworkPolicy(True, NetworkMode.FULL, allowed, denied, False, False, compile_hooks(()), True)
 
 
 def requests_for(patterns: int) -> list[NetworkPolicyRequest]:

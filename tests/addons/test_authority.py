@@ -34,6 +34,7 @@ from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.patterns import parse_pattern
 from codex_network_proxy.policy.settings import NetworkSettings
+from codex_network_proxy.policy.upstream import read_routes
 
 PUBLIC = ip_address("93.184.216.34")
 
@@ -429,3 +430,64 @@ def test_request_ids_are_unique_and_differ_between_processes() -> None:
     first, second = RequestIds(), RequestIds()
     ids = [first() for _ in range(100)] + [second() for _ in range(100)]
     assert len(set(ids)) == 200
+
+
+# -- behind an upstream proxy ----------------------------------------------------------------------------------------
+
+PROXY = "http://proxy.test:8080"
+
+
+def behind(proxy: str, policy: NetworkPolicy, world: FakeWorld | None = None) -> Authority:
+    world = world or FakeWorld()
+    routes, _ = read_routes({"ALL_PROXY": proxy})
+    return Authority(policy, Surroundings(world, world, world, routes=routes))
+
+
+def test_an_audit_event_names_no_address_that_was_not_dialled() -> None:
+    world = FakeWorld()
+    verdict = decide(behind(PROXY, compile_policy(), world), question())
+    assert isinstance(verdict, Allowed)
+    assert verdict.addresses == (PUBLIC,)
+    assert "network.peer.address" not in world.events[0].fields()
+
+
+KEPT = [
+    pytest.param({}, {}, True, id="the same policy"),
+    pytest.param({}, {"allow_upstream_proxy": False}, False, id="the proxy may not be used any more"),
+    pytest.param({}, {"allow_local_binding": True}, True, id="addresses do not matter any more"),
+    pytest.param({"allow_local_binding": True}, {}, False, id="addresses matter now, and none was looked up"),
+    pytest.param({"allow_upstream_proxy": False}, {}, True, id="what goes directly stands when a proxy may be used"),
+    pytest.param({}, {"denied": (parse_pattern("93.184.216.34"),)}, False, id="the address is denied now"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "stands"), KEPT)
+def test_what_stands_behind_an_upstream_proxy(
+    before: dict[str, object], after: dict[str, object], stands: bool
+) -> None:
+    authority = behind(PROXY, compile_policy(("allowed.test",), **before))
+    verdict = decide(authority, question())
+    assert isinstance(verdict, Allowed)
+    authority.replace(compile_policy(("allowed.test",), **after))
+    assert authority.still_allows(verdict) is stands
+
+
+def test_a_name_that_only_the_proxy_knows_stands() -> None:
+    authority = behind(PROXY, compile_policy(), FakeWorld(ResolutionFailed("could not resolve")))
+    verdict = decide(authority, question())
+    assert isinstance(verdict, Allowed)
+    assert verdict.addresses == ()
+    authority.replace(compile_policy())
+    assert authority.still_allows(verdict)
+
+
+def test_a_proxy_that_turns_out_to_be_ourselves_is_left() -> None:
+    authority = behind("http://127.0.0.1:3128", compile_policy())
+    through = decide(authority, question())
+    authority.own_listeners.add(3128)
+    direct = decide(authority, question())
+    assert isinstance(through, Allowed)
+    assert isinstance(direct, Allowed)
+    assert through.upstream is not None
+    assert direct.upstream is None
+    assert not authority.still_allows(through)
