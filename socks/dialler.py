@@ -46,7 +46,7 @@ _CONNECTED = frozenset({0, errno.EISCONN})
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 Dialled = socket.socket | DialFailure
-_SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # saves a system call where it exists
 
 
@@ -112,7 +112,7 @@ class Dial:
     def settle(self, attempt: _Attempt, error: int) -> None:
         """The kernel has the outcome of `attempt`: `error` is an errno, 0 for a connection."""
         self._attempts.remove(attempt)
-        error = error or _met_itself(attempt.sock)
+        error = error or met_itself(attempt.sock)
         if error == 0:
             self.finish(attempt.sock)
             return
@@ -144,7 +144,7 @@ class Dial:
         if code == errno.EINPROGRESS:
             code = sock.connect_ex(sockaddr)
         if code in _CONNECTED:
-            code = _met_itself(sock)
+            code = met_itself(sock)
             if code == 0:
                 return sock
         if code not in _UNDER_WAY:
@@ -160,14 +160,9 @@ class Dial:
             self._shared.stagger(self)
 
 
-def _socket_for(address: IPAddress, port: int) -> tuple[socket.socket, _SocketAddress]:
+def _socket_for(address: IPAddress, port: int) -> tuple[socket.socket, SocketAddress]:
     """A fresh non-blocking socket and where to point it. Never asks a resolver."""
-    sockaddr: _SocketAddress = (str(address), port)
-    family = socket.AF_INET
-    if isinstance(address, IPv6Address):
-        family = socket.AF_INET6
-        host, _, zone = str(address).partition("%")
-        sockaddr = (host, port, 0, _scope(zone))
+    family, sockaddr = place(address, port)
     sock = socket.socket(family, socket.SOCK_STREAM | _NONBLOCK)
     if not _NONBLOCK:
         sock.setblocking(False)
@@ -175,7 +170,15 @@ def _socket_for(address: IPAddress, port: int) -> tuple[socket.socket, _SocketAd
     return sock, sockaddr
 
 
-def _met_itself(sock: socket.socket) -> int:
+def place(address: IPAddress, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
+    """The address as sockets take it, and their family. Raises `OSError` for a zone that is no interface of ours."""
+    if not isinstance(address, IPv6Address):
+        return socket.AF_INET, (str(address), port)
+    host, _, zone = str(address).partition("%")
+    return socket.AF_INET6, (host, port, 0, _scope(zone))
+
+
+def met_itself(sock: socket.socket) -> int:
     """An errno when the kernel picked the target for the socket's own address as well: nobody else listens there.
 
     Happens now and then on this machine's own addresses; TCP calls it a simultaneous open (RFC 9293 section 3.5).
