@@ -117,8 +117,9 @@ def _subject(table: NetworkTable, selected: ProfileTable, document: Document) ->
     hooks = placed_hooks(table.mitm_hooks, named, lambda path: document.place(selected.source(path)))
     allowed = _entries(table.allowed_domains, "allowed_domains", table.domains, "allow")
     denied = _entries(table.denied_domains, "denied_domains", table.domains, "deny")
-    settings = _settings(table, tuple(allowed), tuple(denied), tuple(hook for _, hook in hooks))
-    return Subject(settings, allowed, denied, hooks)
+    sockets = _open_sockets(table)
+    settings = _settings(table, tuple(allowed), tuple(denied), tuple(sockets), tuple(hook for _, hook in hooks))
+    return Subject(settings, allowed, denied, sockets, hooks)
 
 
 def _entries(listed: Iterable[DomainPattern], key: str, mapped: DomainMap, permission: str) -> Entries:
@@ -132,11 +133,27 @@ def _entries(listed: Iterable[DomainPattern], key: str, mapped: DomainMap, permi
     return entries
 
 
+def _open_sockets(table: NetworkTable) -> dict[str, Path]:
+    """The socket paths that are allowed and not denied, each once, and where it stands first."""
+    closed = _closed_sockets(table)
+    listed: Iterable[tuple[str, Path]] = (
+        *((path, ("allow_unix_sockets", index)) for index, path in enumerate(table.allow_unix_sockets)),
+        *((key.path, ("unix_sockets", key.spelling)) for key in table.unix_sockets),
+    )
+    found: dict[str, Path] = {}
+    for path, place in listed:
+        if path not in closed:
+            found.setdefault(path, place)
+    return found
+
+
+def _closed_sockets(table: NetworkTable) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key.path for key, value in table.unix_sockets.items() if value != "allow"))
+
+
 def _settings(
-    table: NetworkTable, allowed: Patterns, denied: Patterns, hooks: tuple[HookSettings, ...]
+    table: NetworkTable, allowed: Patterns, denied: Patterns, sockets: tuple[str, ...], hooks: tuple[HookSettings, ...]
 ) -> NetworkSettings:
-    closed_sockets = {key.path: None for key, value in table.unix_sockets.items() if value != "allow"}
-    open_sockets = dict.fromkeys((*table.allow_unix_sockets, *(key.path for key in table.unix_sockets)))
     return NetworkSettings(
         enabled=table.enabled,
         http_listen=table.proxy_url.address,
@@ -148,8 +165,8 @@ def _settings(
         mode=table.mode,
         allowed=allowed,
         denied=denied,
-        unix_sockets=tuple(path for path in open_sockets if path not in closed_sockets),
-        denied_unix_sockets=tuple(closed_sockets),
+        unix_sockets=sockets,
+        denied_unix_sockets=_closed_sockets(table),
         allow_all_unix_sockets=table.dangerously_allow_all_unix_sockets,
         allow_local_binding=table.allow_local_binding,
         mitm=_is_mitm_on(table, hooks),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .hooks import HookMatch
     from .hosts import Endpoint
+    from .unix_sockets import SocketFile
     from .upstream import UpstreamProxy
 
 IPAddress = IPv4Address | IPv6Address
@@ -180,6 +181,7 @@ class Allowed:
 
     `inspect`: the tunnel must be read by the engine. `hook`: the hook that matched an HTTPS request. Behind an upstream
     proxy there may be no address: the name is unknown here, or it was not `looked_up` because the policy does not mind.
+    `socket`: the request goes to this unix socket, and to no address.
     """
 
     request_id: str
@@ -190,6 +192,7 @@ class Allowed:
     hook: HookMatch | None = None
     upstream: UpstreamProxy | None = None
     looked_up: bool = True
+    socket: SocketFile | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ from .domains import PatternSet
 from .hooks import HookMatch, HookTable, compile_hooks
 from .hosts import Endpoint
 from .interfaces import Resolver
-from .modes import NetworkMode, method_allowed
+from .modes import NetworkMode, reads_only
+from .unix_sockets import SocketRules
 from .upstream import DIRECT, UpstreamRoutes
 
 LOCALHOST = "localhost"
@@ -53,6 +54,7 @@ class NetworkPolicy:
     mitm: bool
     hooks: HookTable
     allow_upstream_proxy: bool
+    unix_sockets: SocketRules
 
     @classmethod
     def compile(cls, settings: NetworkSettings) -> NetworkPolicy:
@@ -66,6 +68,9 @@ class NetworkPolicy:
             mitm=settings.mitm,
             hooks=compile_hooks(settings.hooks),
             allow_upstream_proxy=settings.allow_upstream_proxy,
+            unix_sockets=SocketRules(
+                settings.unix_sockets, settings.denied_unix_sockets, settings.allow_all_unix_sockets
+            ),
         )
 
 
@@ -183,14 +188,9 @@ def _judge_http(policy: NetworkPolicy, target: Endpoint, use: HttpUse) -> UseRul
         if hook is None:
             return UseRuling((_guard(BlockReason.MITM_HOOK_DENIED),))
         rulings = (_hook_allow(hook),)
-    if policy.mode is NetworkMode.LIMITED and not _reads_only(policy.mode, use):
+    if not reads_only(policy.mode, use):
         return UseRuling((*rulings, _guard(BlockReason.METHOD_NOT_ALLOWED)))
     return UseRuling(rulings, inspect=True, hook=hook) if hook else _READ
-
-
-def _reads_only(mode: NetworkMode, use: HttpUse) -> bool:
-    """A body or an upgrade writes, whatever the method is called (spec A4.2)."""
-    return method_allowed(mode, use.method) and not use.has_body and use.upgrade is None
 
 
 def forget_judgements() -> None:

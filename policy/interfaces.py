@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .audit import PolicyDecisionEvent
 from .decision import IPAddress, NetworkDecision, NetworkPolicyRequest
+
+if TYPE_CHECKING:
+    from .unix_sockets import SocketFile
 
 
 class Resolver(Protocol):
@@ -28,6 +31,12 @@ class SecretSource(Protocol):
 
     def file(self, path: str) -> str:
         """The file's text, trimmed; refuses files others can read. Raises `SecretUnavailable`."""
+        ...
+
+
+class SocketFiles(Protocol):
+    def look_up(self, path: str) -> SocketFile:
+        """What the absolute `path` leads to now, every symlink followed. Raises `OSError` when it cannot be told."""
         ...
 
 

@@ -10,6 +10,7 @@ from .errors import ConfigProblem, shown
 from .header_edits import FRAMING_HEADERS
 from .hook_values import split_syntax
 from .hosts import Host
+from .lint_sockets import lint_sockets
 from .modes import NetworkMode
 from .paths import split_target
 from .patterns import DomainPattern
@@ -30,11 +31,12 @@ class LintWarning(ConfigProblem):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Checked settings, and where in the network table each pattern and hook stands."""
+    """Checked settings, and where in the network table each pattern, allowed socket and hook stands."""
 
     settings: NetworkSettings
     allowed: Mapping[DomainPattern, Path]
     denied: Mapping[DomainPattern, Path]
+    sockets: Mapping[str, Path]
     hooks: tuple[tuple[Path, HookSettings], ...]
 
 
@@ -45,6 +47,7 @@ def lint(subject: Subject) -> Iterator[Finding]:
     yield from _listeners(subject.settings)
     yield from _patterns(subject, denied)
     yield from _relays(subject, allowed, denied)
+    yield from lint_sockets(subject.sockets, subject.settings.allow_all_unix_sockets)
     for path, hook in subject.hooks:
         yield from _hook(path, hook, allowed, denied)
 

@@ -119,6 +119,21 @@ def plain_response(verdict: Refusal) -> BlockResponse:
     return _answer(words, verdict.request_id, _JSON, _json_body(verdict, words.message))
 
 
+def socket_response(verdict: Refusal) -> BlockResponse:
+    """The answer to a refused request for a unix socket: the short JSON of spec B4.4, without the path."""
+    if not isinstance(verdict, Blocked) or is_disabled(verdict):
+        return plain_response(verdict)
+    if verdict.reason == BlockReason.UNIX_SOCKET_UNSUPPORTED:
+        return error_response(501, "unix sockets unsupported", verdict.request_id)
+    fields: dict[str, str | int] = {
+        "status": "blocked",
+        "host": verdict.request.host,
+        "reason": printable(verdict.reason, REASON_LIMIT),
+        "request_id": verdict.request_id,
+    }
+    return _answer(_words(verdict), verdict.request_id, _JSON, _compact(fields))
+
+
 def error_response(status: int, text: str, request_id: str | None = None) -> BlockResponse:
     """An answer that is no policy block, such as `400` `missing host` or `502` `upstream failure: …`.
 
@@ -169,7 +184,7 @@ def _failure(verdict: Unresolved | Unavailable) -> BlockResponse:
 
 def _json_body(verdict: Blocked, message: str) -> bytes:
     ruling, request = verdict.ruling, verdict.request
-    fields = {
+    fields: dict[str, str | int] = {
         "status": "blocked",
         "host": request.host,
         "reason": printable(ruling.reason, REASON_LIMIT),
@@ -180,4 +195,8 @@ def _json_body(verdict: Blocked, message: str) -> bytes:
         "message": message,
         "request_id": verdict.request_id,
     }
+    return _compact(fields)
+
+
+def _compact(fields: dict[str, str | int]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode("ascii")

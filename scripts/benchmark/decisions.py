@@ -14,6 +14,7 @@ from codex_network_proxy.policy.engine import NetworkPolicy, World, decide, forg
 from codex_network_proxy.policy.hooks import compile_hooks
 from codex_network_proxy.policy.hosts import Endpoint, parse_host
 from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.unix_sockets import SocketRules
 
 from .rounds import Spread, ratio
 from .targets import allowed_patterns
@@ -43,7 +44,7 @@ WORLD = World(OneAddress(), lambda: "id", lambda address, port: False)
 def policy_of(patterns: int) -> NetworkPolicy:
     allowed = PatternSet(map(parse_pattern, allowed_patterns(patterns)))
     denied = PatternSet([parse_pattern("*.denied.test")])
-    return NetworkPolicy(True, NetworkMode.FULL, allowed, denied, False, False, compile_hooks(()), True)
+    return NetworkPolicy(True, NetworkMode.FULL, allowed, denied, False, False, compile_hooks(()), True, SocketRules())
 
 
 def requests_for(patterns: int) -> list[NetworkPolicyRequest]:

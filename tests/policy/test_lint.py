@@ -153,6 +153,41 @@ def test_a_host_that_fetches_any_address_for_anyone(allowed: str, denied: str, r
     assert all(f'allowed_domains[0]: "{allowed}" lets {relay} fetch' in warning for warning in relayed)
 
 
+SOCKETS = [
+    pytest.param("allow_unix_sockets = ['/tmp/example.sock']", None, id="a socket like any other"),
+    pytest.param("unix_sockets = { '/var/run/docker.sock' = 'deny' }", None, id="a runtime that is denied"),
+    pytest.param(
+        "allow_unix_sockets = ['/a.sock', '/home/me/.docker/run/docker.sock']",
+        'allow_unix_sockets[1]: "/home/me/.docker/run/docker.sock" is a container runtime, and who may use it controls '
+        "this machine; remove it",
+        id="docker",
+    ),
+    pytest.param(
+        "unix_sockets = { '/run/../run/containerd/containerd.sock' = 'allow' }",
+        'unix_sockets."/run/../run/containerd/containerd.sock": "/run/containerd/containerd.sock" is a container',
+        id="another runtime, in the map",
+    ),
+    pytest.param(
+        f"allow_unix_sockets = ['/{'a' * 103}']",
+        "is longer than the 103 bytes that a socket's address may have; write a shorter path",
+        id="a path that no socket can have",
+    ),
+    pytest.param(
+        "dangerously_allow_all_unix_sockets = true",
+        "dangerously_allow_all_unix_sockets: opens every unix socket of this machine, container runtimes and key "
+        "agents included; list paths in allow_unix_sockets",
+        id="all of them",
+    ),
+]
+
+
+@pytest.mark.parametrize(("toml", "expected"), SOCKETS)
+def test_a_socket_that_is_the_whole_machine(toml: str, expected: str | None) -> None:
+    found = warnings(toml)
+    assert len(found) == (expected is not None)
+    assert expected is None or expected in found[0]
+
+
 HOOKED_HOSTS = [
     pytest.param("a.com", "['a.com']", None, id="covered"),
     pytest.param("x.a.com", "['*.a.com']", None, id="covered by a wildcard"),

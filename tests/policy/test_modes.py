@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from codex_network_proxy.policy.modes import NetworkMode, method_allowed
+from codex_network_proxy.policy.decision import HttpUse
+from codex_network_proxy.policy.modes import NetworkMode, method_allowed, reads_only
 
 LIMITED = [
     pytest.param("GET", True, id="limited mode lets GET pass"),
@@ -33,6 +34,20 @@ def test_limited_mode_only_reads(method: str, passes: bool) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "CONNECT", "get", "X-ANY"])
 def test_full_mode_has_no_method_rule(method: str) -> None:
     assert method_allowed(NetworkMode.FULL, method)
+
+
+@pytest.mark.parametrize(
+    ("use", "reads"),
+    [
+        pytest.param(HttpUse("GET"), True, id="a GET"),
+        pytest.param(HttpUse("POST"), False, id="another method"),
+        pytest.param(HttpUse("GET", has_body=True), False, id="a GET with a body"),
+        pytest.param(HttpUse("GET", upgrade="websocket"), False, id="a GET that becomes something else"),
+    ],
+)
+def test_limited_mode_judges_the_whole_request(use: HttpUse, reads: bool) -> None:
+    assert reads_only(NetworkMode.LIMITED, use) is reads
+    assert reads_only(NetworkMode.FULL, use)
 
 
 def test_the_modes_are_spelled_as_in_the_configuration() -> None:

@@ -27,8 +27,10 @@ from codex_network_proxy.policy.responses import (
     error_response,
     inner_response,
     plain_response,
+    socket_response,
     wire,
 )
+from codex_network_proxy.policy.unix_sockets import UNIX_SOCKET
 
 ID = "4f1d9a02-1f"
 Answer = Callable[[Blocked | Unresolved | Unavailable], BlockResponse]
@@ -149,6 +151,32 @@ def test_the_json_body_is_byte_for_byte_the_documented_one() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [("not_allowed", "blocked-by-allowlist"), ("method_not_allowed", "blocked-by-method-policy")],
+)
+def test_a_refused_unix_socket_is_the_short_json(reason: str, code: str) -> None:
+    request = NetworkPolicyRequest(NetworkProtocol.HTTP, UNIX_SOCKET)
+    ruling = Ruling(Decision.DENY, reason, DecisionSource.PROXY_STATE, PolicyScope.NON_DOMAIN)
+    response = socket_response(Blocked(ID, request, (ruling,)))
+    assert (response.status, response.reason_phrase) == (403, f"Blocked by network policy ({code})")
+    assert response.body.decode() == (
+        f'{{"status":"blocked","host":"unix-socket","reason":"{reason}","request_id":"{ID}"}}'
+    )
+    assert headers(response) == {
+        "content-type": "application/json",
+        "content-length": str(len(response.body)),
+        "x-proxy-error": code,
+        "x-proxy-request-id": ID,
+    }
+
+
+def test_a_platform_without_unix_sockets_is_no_policy_block() -> None:
+    response = socket_response(blocked(BlockReason.UNIX_SOCKET_UNSUPPORTED, DecisionSource.PROXY_STATE))
+    assert (response.status, response.body) == (501, b"unix sockets unsupported")
+    assert headers(response) == {"content-type": "text/plain", "content-length": "24", "x-proxy-request-id": ID}
+
+
 def test_ask_is_labelled_in_the_json_and_answered_like_a_deny() -> None:
     response = plain_response(blocked("not_allowed", decision=Decision.ASK))
     assert response.status == 403
@@ -161,7 +189,7 @@ def test_long_or_hostile_words_of_a_decider_are_cut_and_spelled_out() -> None:
     assert len(body["reason"]) < 1100
 
 
-@pytest.mark.parametrize("answer", [connect_response, inner_response, plain_response])
+@pytest.mark.parametrize("answer", [connect_response, inner_response, plain_response, socket_response])
 def test_a_disabled_proxy_answers_503_in_plain_text_without_a_code(answer: Answer) -> None:
     verdict = blocked(BlockReason.PROXY_DISABLED, DecisionSource.PROXY_STATE)
     response = answer(verdict)
@@ -175,7 +203,7 @@ def test_a_disabled_proxy_answers_503_in_plain_text_without_a_code(answer: Answe
     assert (error_code(verdict), block_message(verdict)) == (None, GENERAL)
 
 
-@pytest.mark.parametrize("answer", [connect_response, inner_response, plain_response])
+@pytest.mark.parametrize("answer", [connect_response, inner_response, plain_response, socket_response])
 @pytest.mark.parametrize(
     ("verdict", "status", "phrase", "text"),
     [
