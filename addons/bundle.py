@@ -25,13 +25,12 @@ def build(runtime: Runtime | None = None) -> list[object]:
     origin will see; everything else that edits the request comes after it. The approval is last, so that a rule that
     refuses leaves nothing approved. The doors open when all others run.
     """
-    certificates, entries = TlsCertificates(), WebEntries()
-    settings = Settings(certificates, runtime)
+    settings, entries = Settings(runtime), WebEntries()
     return [
         settings,
         TlsRouting(),
-        certificates,
-        ClientTrust(settings),
+        TlsCertificates(),
+        ClientTrust(),
         UnixSockets(),
         Headers(),
         Allowlist(),

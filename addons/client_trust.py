@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
 
 from mitmproxy import connection, http, tls
 
@@ -41,18 +40,10 @@ _REASONS = (
 """What the engine's text about a failed handshake contains, and the words for the log line."""
 
 
-class HasInterception(Protocol):
-    @property
-    def interception(self) -> Interception | None: ...
-
-
 class ClientTrust:
     """Notices clients that hang up because of our certificate, during the handshake or right after it."""
 
     name = "codex-client-trust"
-
-    def __init__(self, settings: HasInterception) -> None:
-        self._settings = settings
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
         self._tell(session_of(data.conn.id), reason_of(data.conn.error))
@@ -68,7 +59,7 @@ class ClientTrust:
             self._tell(session, "closed without a request")
 
     def _tell(self, session: Session | None, reason: str) -> None:
-        interception = self._settings.interception
+        interception = session.interception if session else None
         if session is None or session.tunnel is None or interception is None:
             return
         session.spoke = True  # once is enough

@@ -13,15 +13,19 @@ from mitmproxy.master import Master
 from mitmproxy.proxy import commands, events, mode_servers, mode_specs, server_hooks
 from mitmproxy.proxy.server import ConnectionIO
 
-from codex_network_proxy.policy.decision import Allowed
+from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope
 from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 
 from .engine_events import WRITE_LIMIT, DirectEvents
 from .sessions import Session, close_session, open_session, session_of
+from .tenant import Tenant
 
 REFUSED = "blocked by network policy"
 SETTINGS_ADDON = "codex-settings"
-"""Holds the authority. Without it, as after a script was unloaded, sessions have none and grant nothing."""
+"""Says whose the clients of the engine's own listeners are.
+
+Without it, as after a script was unloaded, they are nobody's and get nothing.
+"""
 
 TLS_DEADLINE = 10.0
 """Seconds from the dial to the end of the TLS handshake with an origin."""
@@ -44,7 +48,10 @@ HARMLESS = (
 
 
 class PolicedConnection(DirectEvents):
-    """Serves one client. Every server connection needs a grant of this client's session (design: the last word)."""
+    """Serves one client. Every server connection needs a grant of this client's session (design: the last word).
+
+    `tenant` is whose client it is, when a door handed it over; `tunnel` what the door decided on its CONNECT.
+    """
 
     def __init__(
         self,
@@ -55,6 +62,8 @@ class PolicedConnection(DirectEvents):
         mode: mode_specs.ProxyMode,
     ) -> None:
         super().__init__(master, reader, writer, opts, mode)
+        self.tenant: Tenant | None = None
+        self.scope: ClientScope = UNSCOPED
         self.tunnel: Allowed | None = None
 
     def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
@@ -72,9 +81,9 @@ class PolicedConnection(DirectEvents):
         host, port, *_ = self.client.peername
         settings = self.master.addons.get(SETTINGS_ADDON)
         session = Session(
-            getattr(settings, "authority", None),
+            self.tenant or getattr(settings, "tenant", None),
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            getattr(settings, "secrets", None),
+            self.scope,
             tunnel=self.tunnel,
             tunnel_decided=self.tunnel is not None,
         )

@@ -6,7 +6,7 @@ import logging
 
 from mitmproxy import ctx
 
-from .engine import InProcessEngine
+from .engine import InProcessEngine, running
 from .engine_options import engine_ports
 from .runtime import Runtime
 from .settings import Settings
@@ -48,7 +48,7 @@ class Doors:
 
     def open(self, runtime: Runtime) -> None:
         """Connects authority, door, engine and mitmweb. Raises `OSError` when an address cannot be had."""
-        self._engine = InProcessEngine(ctx.master)
+        self._engine = InProcessEngine(running(ctx.master), runtime)
         runtime.authority.on_block(self._entries.block_seen)
         runtime.authority.on_policy(self._policy_changed)
         self._protect_engine_listeners(runtime)
@@ -65,7 +65,7 @@ class Doors:
         runtime = self._settings.runtime
         if runtime is None:
             return
-        cut = self._engine.recheck(runtime.authority.still_allows) if self._engine else 0
+        cut = self._engine.recheck() if self._engine else 0
         if runtime.door:
             cut += runtime.door.recheck(runtime.authority.still_allows)
         if cut:

@@ -43,7 +43,7 @@ def target_of(flow: http.HTTPFlow) -> Endpoint:
 def connect_request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyRequest:
     """The question that a CONNECT asks."""
     return NetworkPolicyRequest(
-        NetworkProtocol.HTTPS_CONNECT, target_of(flow), Tunnel(), "CONNECT", session.client_address
+        NetworkProtocol.HTTPS_CONNECT, target_of(flow), Tunnel(), "CONNECT", session.client_address, session.scope
     )
 
 
@@ -55,7 +55,8 @@ def http_request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyRequest:
     target = inner_target(flow, session) if is_inner(flow) else plain_target(flow)
     secure = flow.request.data.scheme == b"https"
     protocol = NetworkProtocol.HTTPS_CONNECT if is_inner(flow) else NetworkProtocol.HTTP
-    return NetworkPolicyRequest(protocol, target, _use(flow, session, method, secure), method, session.client_address)
+    use = _use(flow, session, method, secure)
+    return NetworkPolicyRequest(protocol, target, use, method, session.client_address, session.scope)
 
 
 def inner_target(flow: http.HTTPFlow, session: Session) -> Endpoint:

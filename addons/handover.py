@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, Verdict
+from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope, NetworkPolicyRequest, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class HandOver:
 
     `sock` is non-blocking and belongs to the engine from now on. `received` holds every byte read so far, the
     request head first. `verdict` is the decision on the CONNECT target when the door made one; without it the
-    addon chain decides. `done` is called exactly once, when the engine has closed the connection.
+    addon chain decides. `done` is called exactly once, when the engine has closed the connection. `scope` is what the
+    embedding code said of the client.
     """
 
     sock: socket.socket
@@ -24,10 +25,11 @@ class HandOver:
     client_address: str
     verdict: Allowed | None
     done: Callable[[], None]
+    scope: ClientScope = UNSCOPED
 
 
 class Engine(Protocol):
-    """What understands HTTP and TLS. In this process, or in another one behind a unix socket."""
+    """What understands HTTP and TLS, for the clients of one proxy."""
 
     def take(self, handover: HandOver) -> None:
         """Takes the connection over without waiting. Never raises; a connection it cannot serve is closed."""

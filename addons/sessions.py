@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from mitmproxy import http
 from mitmproxy.connection import Connection
 
-from codex_network_proxy.policy.decision import Allowed, HttpUse
+from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope, HttpUse
 from codex_network_proxy.policy.interfaces import SecretSource
 
 from .authority import Authority
+from .interception import Interception
+from .tenant import Tenant
 
 Address = tuple[str, int]
 
@@ -51,16 +53,17 @@ class Approval:
 class Session:
     """One client connection in the engine.
 
-    `tunnel` is the decision on the CONNECT target. `grants` holds, for each target that may be dialled, the verdict
-    with the addresses that were checked for it; what is not in it is not dialled. `candidates` are verdicts that still
-    wait for the rest of the chain; `approvals` are requests that may be sent. `bodies` names the flows whose head is
-    followed by a body, `dialled` says under which verdict each open server connection was dialled. `spoke`: the client
-    has sent a request through the tunnel, so it trusts us.
+    `tenant` is the proxy whose client it is; a client of none is granted nothing. `tunnel` is the decision on the
+    CONNECT target. `grants` holds, for each target that may be dialled, the verdict with the addresses that were
+    checked for it; what is not in it is not dialled. `candidates` are verdicts that still wait for the rest of the
+    chain; `approvals` are requests that may be sent. `bodies` names the flows whose head is followed by a body,
+    `dialled` says under which verdict each open server connection was dialled. `spoke`: the client has sent a request
+    through the tunnel, so it trusts us.
     """
 
-    authority: Authority | None
+    tenant: Tenant | None
     client_address: str
-    secrets: SecretSource | None = None
+    scope: ClientScope = UNSCOPED
     tunnel: Allowed | None = None
     tunnel_decided: bool = False
     user_agent: str | None = None
@@ -71,6 +74,18 @@ class Session:
     bodies: set[str] = field(default_factory=set)
     dialled: dict[str, Allowed] = field(default_factory=dict)
     _held: dict[Connection, asyncio.Event] = field(default_factory=dict)
+
+    @property
+    def authority(self) -> Authority | None:
+        return self.tenant.authority if self.tenant else None
+
+    @property
+    def secrets(self) -> SecretSource | None:
+        return self.tenant.secrets if self.tenant else None
+
+    @property
+    def interception(self) -> Interception | None:
+        return self.tenant.tls.interception if self.tenant else None
 
     def expects_body(self, flow: http.HTTPFlow) -> bool:
         return flow.id in self.bodies

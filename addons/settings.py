@@ -12,15 +12,12 @@ from mitmproxy import ctx
 from mitmproxy.addonmanager import Loader
 
 from codex_network_proxy.policy.errors import ConfigError
-from codex_network_proxy.policy.interfaces import SecretSource
 
 from . import connection, http_streams
-from .authority import Authority
 from .engine_options import asked_for_listener, close_engine_listener, prepare_options
 from .guard import Guard
-from .interception import Interception
 from .runtime import RunOptions, Runtime
-from .tls_certificates import TlsCertificates
+from .tenant import Tenant
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -33,24 +30,16 @@ class Settings:
 
     name = connection.SETTINGS_ADDON
 
-    def __init__(self, certificates: TlsCertificates, runtime: Runtime | None = None) -> None:
+    def __init__(self, runtime: Runtime | None = None) -> None:
         self.runtime = runtime
-        self._certificates = certificates
         self.owns_runtime = runtime is None
         self._watch: asyncio.Task[None] | None = None
         self._reopen = False
 
     @property
-    def authority(self) -> Authority | None:
-        return self.runtime.authority if self.runtime else None
-
-    @property
-    def secrets(self) -> SecretSource | None:
-        return self.runtime.secrets if self.runtime else None
-
-    @property
-    def interception(self) -> Interception | None:
-        return self.runtime.tls.interception if self.runtime else None
+    def tenant(self) -> Tenant | None:
+        """Whose the clients of the engine's own listeners are."""
+        return self.runtime
 
     def load(self, loader: Loader) -> None:
         connection.install()
@@ -86,20 +75,16 @@ class Settings:
             if self.runtime:
                 self.runtime.warn()
 
-    def _use_tls_files(self) -> None:
-        """Certificates and roots of the configuration in force."""
-        if self.runtime is None:
-            return
-        tls = self.runtime.tls
-        self._certificates.use(tls.interception.leaves if tls.interception else None)
-        if tls.upstream_bundle:
-            ctx.options.update(ssl_verify_upstream_trusted_ca=str(tls.upstream_bundle))
+    def _use_roots(self) -> None:
+        """What the engine's own TLS addon verifies origins against, where it is there."""
+        if self.runtime and self.runtime.tls.upstream_bundle:
+            ctx.options.update(ssl_verify_upstream_trusted_ca=str(self.runtime.tls.upstream_bundle))
 
     def running(self) -> None:
         if self.runtime is None:
             return
-        self.runtime.authority.on_policy(self._use_tls_files)
-        self._use_tls_files()
+        self.runtime.authority.on_policy(self._use_roots)
+        self._use_roots()
         if self._reopen:
             ctx.options.update(server=True)
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx
 from mitmproxy.exceptions import AddonHalt
@@ -18,38 +19,37 @@ from .sessions import session_of
 from .tls_context import server_context
 
 CONTEXT_LIMIT = 256
-"""Contexts kept; one holds about 20 kB of OpenSSL's memory."""
+"""Contexts kept for one authority; one holds about 20 kB of OpenSSL's memory."""
+
+Contexts = OrderedDict[str, tuple[Leaf, SSL.Context]]
+Subject = tuple[Host, LeafCertificates]
 
 logger = logging.getLogger(__name__)
 
 
-def tunnel_host(client_id: str) -> Host | None:
-    """The host that was decided on for this client's tunnel: what the certificate names, whatever the SNI says."""
+def subject_of(client_id: str) -> Subject | None:
+    """The host that was decided on for this client's tunnel, whatever the SNI says, and who signs for it."""
     session = session_of(client_id)
-    return session.tunnel.request.target.host if session and session.tunnel else None
+    if session is None or session.tunnel is None or session.interception is None:
+        return None
+    return session.tunnel.request.target.host, session.interception.leaves
 
 
 class TlsCertificates:
     """Whose name does the certificate bear? The tunnel target's: never the SNI's, never what the origin shows.
 
     Runs before the engine's own TLS addon, which leaves a connection alone that is already set up, so nothing of the
-    engine's certificate store is used. Without an authority, a target or a certificate the tunnel is closed.
+    engine's certificate store is used. Without an authority, a target or a certificate the tunnel is closed. Each
+    client is shown certificates of its own proxy's authority.
     """
 
     name = "codex-tls-certificates"
 
-    def __init__(
-        self, leaves: LeafCertificates | None = None, target_of: Callable[[str], Host | None] = tunnel_host
-    ) -> None:
-        self._leaves = leaves
-        self._target_of = target_of
-        self._contexts: OrderedDict[str, tuple[Leaf, SSL.Context]] = OrderedDict()
+    def __init__(self, subject_of: Callable[[str], Subject | None] = subject_of) -> None:
+        self._subject_of = subject_of
+        # Gone with the authority they were made under: a reload, or the end of a proxy, leaves none behind.
+        self._contexts: WeakKeyDictionary[LeafCertificates, Contexts] = WeakKeyDictionary()
         self._http2 = True
-
-    def use(self, leaves: LeafCertificates | None) -> None:
-        """From now on certificates come from here; None while interception is off."""
-        self._leaves = leaves
-        self._contexts.clear()
 
     def configure(self, updated: set[str]) -> None:
         if "http2" in updated:
@@ -66,20 +66,21 @@ class TlsCertificates:
             raise AddonHalt
 
     def _connection(self, data: TlsData) -> SSL.Connection | None:
-        host = self._target_of(data.conn.id)
-        if host is None or self._leaves is None or data.is_dtls:
+        subject = self._subject_of(data.conn.id)
+        if subject is None or data.is_dtls:
             return None
-        connection = SSL.Connection(self._context(host, self._leaves.for_host(host)))
+        connection = SSL.Connection(self._context(*subject))
         connection.set_app_data((data.context.server.alpn, self._http2))
         connection.set_accept_state()
         return connection
 
-    def _context(self, host: Host, leaf: Leaf) -> SSL.Context:
+    def _context(self, host: Host, leaves: LeafCertificates) -> SSL.Context:
         """One context per host: making it costs more than all else here, and sessions are not resumed across hosts."""
-        known = self._contexts.get(host.text)
+        contexts, leaf = self._contexts.setdefault(leaves, OrderedDict()), leaves.for_host(host)
+        known = contexts.get(host.text)
         if known is None or known[0] is not leaf:
-            known = self._contexts[host.text] = leaf, server_context(leaf)
-        self._contexts.move_to_end(host.text)
-        if len(self._contexts) > CONTEXT_LIMIT:
-            self._contexts.popitem(last=False)
+            known = contexts[host.text] = leaf, server_context(leaf)
+        contexts.move_to_end(host.text)
+        if len(contexts) > CONTEXT_LIMIT:
+            contexts.popitem(last=False)
         return known[1]

@@ -42,7 +42,13 @@ class UnixSockets:
 
 def _request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyRequest:
     method = flow.request.data.method.decode("latin-1")
-    return NetworkPolicyRequest(NetworkProtocol.HTTP, UNIX_SOCKET, method=method, client_address=session.client_address)
+    return NetworkPolicyRequest(
+        NetworkProtocol.HTTP,
+        UNIX_SOCKET,
+        method=method,
+        client_address=session.client_address,
+        scope=session.scope,
+    )
 
 
 def _response(verdict: Blocked | Unavailable) -> BlockResponse:

@@ -13,6 +13,7 @@ from mitmproxy import connection, http
 
 from codex_network_proxy.addons.authority import Authority, Surroundings
 from codex_network_proxy.addons.http1_messages import ExactRequest
+from codex_network_proxy.addons.interception import TlsFiles
 from codex_network_proxy.addons.sessions import Session, close_session, open_session
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.config import load_config
@@ -65,6 +66,15 @@ def compiled(text: str) -> NetworkPolicy:
 
 
 @dataclass
+class FakeTenant:
+    """A proxy that has what the test gives it."""
+
+    authority: Authority
+    secrets: World
+    tls: TlsFiles = field(default_factory=lambda: TlsFiles(None, None))
+
+
+@dataclass
 class Bench:
     """One client connection, with a policy behind it."""
 
@@ -72,6 +82,7 @@ class Bench:
     authority: Authority
     client: connection.Client
     session: Session
+    tenant: FakeTenant
 
     def flow(
         self,
@@ -136,10 +147,11 @@ def bench(text: str | None = None, world: World | None = None) -> Iterator[Bench
     world = world or World()
     authority = Authority(compiled(text or configuration()), Surroundings(world, world, world))
     client = connection.Client(peername=("127.0.0.1", 5), sockname=("127.0.0.1", 3128), timestamp_start=0.0)
-    session = Session(authority, "127.0.0.1:5", world)
+    tenant = FakeTenant(authority, world)
+    session = Session(tenant, "127.0.0.1:5")
     open_session(client.id, session)
     try:
-        yield Bench(world, authority, client, session)
+        yield Bench(world, authority, client, session, tenant)
     finally:
         close_session(client.id)
 

@@ -135,7 +135,7 @@ def test_a_replay_and_a_stranger_get_no_candidate() -> None:
         replay = here.flow()
         replay.is_replay = "request"
         run(Allowlist().requestheaders, replay)
-        here.session.authority = None
+        here.session.tenant = None
         run(Allowlist().requestheaders, here.flow())
         run(Allowlist().http_connect, here.flow("https://allowed.test/", method="CONNECT"))
         assert not here.session.candidates

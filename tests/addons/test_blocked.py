@@ -74,7 +74,7 @@ def test_without_anybody_to_record_it_the_deny_stands(missing: str) -> None:
     with bench() as here:
         flow = here.flow()
         if missing == "authority":
-            here.session.authority = None
+            here.session.tenant = None
         elif missing == "target":
             flow.request.data.host = "a b"
         elif missing == "replay":

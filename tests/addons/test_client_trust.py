@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,16 +9,11 @@ import pytest
 from mitmproxy import connection, tls
 
 from codex_network_proxy.addons.client_trust import ClientTrust, fix_for, reason_of
-from codex_network_proxy.addons.interception import Interception
+from codex_network_proxy.addons.interception import Interception, TlsFiles
 
 from .flow_kit import Bench, bench
 
 FILES = Interception(cast(Any, None), Path("/home/ca.pem"), Path("/home/bundle.pem"))
-
-
-@dataclass
-class Files:
-    interception: Interception | None = FILES
 
 
 @pytest.mark.parametrize(
@@ -86,7 +80,8 @@ LINE = (
 def inside(here: Bench) -> ClientTrust:
     here.enter()
     here.session.user_agent = "git/2"
-    return ClientTrust(Files())
+    here.tenant.tls = TlsFiles(None, FILES)
+    return ClientTrust()
 
 
 def test_a_failed_handshake(caplog: pytest.LogCaptureFixture) -> None:
@@ -118,7 +113,7 @@ def test_nothing_is_said_where_nothing_was_intercepted(missing: str, caplog: pyt
         if missing == "tunnel":
             here.session.tunnel = None
         elif missing == "interception":
-            addon = ClientTrust(Files(None))
+            here.tenant.tls = TlsFiles(None, None)
         elif missing == "TLS":
             here.client.timestamp_tls_setup = None
         flow = here.flow()

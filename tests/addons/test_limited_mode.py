@@ -66,6 +66,6 @@ def test_answered_flows_and_strangers_are_left_alone() -> None:
         LimitedMode().requestheaders(flow)
         assert len(lines(flow)) == 3
         stranger = here.flow(fields=override("x-http-method"))
-        here.session.authority = None
+        here.session.tenant = None
         LimitedMode().requestheaders(stranger)
         assert len(lines(stranger)) == 3

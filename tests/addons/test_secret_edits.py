@@ -70,7 +70,7 @@ def test_a_secret_that_is_gone_stops_the_request(caplog: pytest.LogCaptureFixtur
         made = server(here, verdict)
         here.world.secrets.clear()
         assert secret_edits(here.session, verdict, made, insecure=False) is None
-        here.session.secrets = None
+        here.session.tenant = None
         assert secret_edits(here.session, verdict, made, insecure=False) is None
     assert [message.rpartition(": ")[2] for message in caplog.messages] == [
         "missing required environment variable TOKEN",

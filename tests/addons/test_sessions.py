@@ -179,6 +179,18 @@ def test_a_session_lasts_from_opening_to_closing() -> None:
     assert session_of("some id") is None
 
 
+def test_a_connection_of_nobody_has_nothing() -> None:
+    session = Session(None, "127.0.0.1:1")
+    assert (session.authority, session.secrets, session.interception) == (None, None, None)
+
+
+def test_policy_secrets_and_certificates_are_those_of_the_tenant() -> None:
+    with bench() as here:
+        assert here.session.authority is here.tenant.authority
+        assert here.session.secrets is here.tenant.secrets
+        assert here.session.interception is None
+
+
 def test_a_replay_has_no_session() -> None:
     with bench() as here:
         flow = here.flow()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,14 @@ from OpenSSL import SSL
 
 from codex_network_proxy.addons import tls_certificates
 from codex_network_proxy.addons.ca_files import CertificateAuthority, load_or_create
+from codex_network_proxy.addons.interception import Interception, TlsFiles
 from codex_network_proxy.addons.leaf_certificates import LeafCertificates
-from codex_network_proxy.addons.sessions import Session, close_session, open_session
-from codex_network_proxy.addons.tls_certificates import TlsCertificates, tunnel_host
+from codex_network_proxy.addons.sessions import close_session
+from codex_network_proxy.addons.tls_certificates import Subject, TlsCertificates, subject_of
 from codex_network_proxy.addons.upstream_tls import UpstreamTls
-from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, NetworkProtocol
-from codex_network_proxy.policy.hosts import Endpoint, Host, parse_host
+from codex_network_proxy.policy.hosts import Host, parse_host
+
+from .flow_kit import bench
 
 NAME = "api.example.com"
 
@@ -37,7 +40,12 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 
 @pytest.fixture
 def addon(ca: CertificateAuthority) -> TlsCertificates:
-    return TlsCertificates(LeafCertificates(ca), lambda _: parse_host(NAME))
+    return serving(LeafCertificates(ca))
+
+
+def serving(leaves: LeafCertificates, host: str = NAME) -> TlsCertificates:
+    """Every client has a tunnel to this host."""
+    return TlsCertificates(lambda _: (Host(host), leaves))
 
 
 def starting(*, sni: str | None = NAME, origin: bytes | None = None, transport: Any = "tcp") -> TlsData:
@@ -119,20 +127,17 @@ def test_the_engines_own_certificates_are_never_shown(
     assert shown(shake_hands(server, client_context(ca))) == [NAME]
 
 
-def broken(_: str) -> Host:
+def broken(_: str) -> Subject:
     raise RuntimeError("something unforeseen")
 
 
 REFUSED = [
-    pytest.param(lambda leaves: TlsCertificates(None, lambda _: Host(NAME)), "tcp", id="interception is off"),
     pytest.param(
-        lambda leaves: TlsCertificates(leaves, lambda _: None), "tcp", id="nothing was decided for this client"
+        lambda leaves: TlsCertificates(lambda _: None), "tcp", id="nothing was decided, or interception is off"
     ),
-    pytest.param(lambda leaves: TlsCertificates(leaves, broken), "tcp", id="something raises"),
-    pytest.param(
-        lambda leaves: TlsCertificates(leaves, lambda _: Host("\N{SNOWMAN}")), "tcp", id="no certificate can be made"
-    ),
-    pytest.param(lambda leaves: TlsCertificates(leaves, lambda _: Host(NAME)), "udp", id="TLS over datagrams"),
+    pytest.param(lambda leaves: TlsCertificates(broken), "tcp", id="something raises"),
+    pytest.param(lambda leaves: serving(leaves, "\N{SNOWMAN}"), "tcp", id="no certificate can be made"),
+    pytest.param(serving, "udp", id="TLS over datagrams"),
 ]
 
 
@@ -181,7 +186,7 @@ def test_a_connection_that_somebody_else_prepared_is_not_used(addon: TlsCertific
 def test_the_protocol(
     ca: CertificateAuthority, offered: list[str], origin: bytes | None, http2: bool, chosen: str | None
 ) -> None:
-    addon = TlsCertificates(LeafCertificates(ca), lambda _: parse_host(NAME))
+    addon = serving(LeafCertificates(ca))
     data = starting(origin=origin)
     with taddons.context(addon) as engine:
         engine.configure(addon, http2=http2)
@@ -218,18 +223,38 @@ def test_a_context_is_made_once_per_host_and_again_when_the_leaf_is_new(
     assert first
     assert second
     assert first.get_context() is second.get_context()
-    addon.use(LeafCertificates(ca))
-    third = ask(starting(), addon)
-    assert third
-    assert third.get_context() is not first.get_context()
-    addon.use(None)
-    assert ask(starting(), addon) is None
+
+
+def test_each_client_is_shown_a_certificate_of_its_own_proxy(ca: CertificateAuthority, tmp_path: Path) -> None:
+    """Also for the same host, and in turns: two proxies in one process share the engine and nothing else."""
+    other = load_or_create(tmp_path)
+    leaves = {True: LeafCertificates(ca), False: LeafCertificates(other)}
+    ours = [True]
+    addon = TlsCertificates(lambda _: (Host(NAME), leaves[ours[0]]))
+    for ours[0] in (True, False, True, False):
+        server = ask(starting(), addon)
+        assert server
+        shake_hands(server, client_context(ca if ours[0] else other))
+        server = ask(starting(), addon)
+        assert server
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shake_hands(server, client_context(other if ours[0] else ca))
+
+
+def test_contexts_go_with_the_authority_they_were_made_under(ca: CertificateAuthority) -> None:
+    leaves = [LeafCertificates(ca)]
+    addon = TlsCertificates(lambda _: (Host(NAME), leaves[0]))
+    assert ask(starting(), addon)
+    leaves[0] = LeafCertificates(ca)
+    assert ask(starting(), addon)
+    gc.collect()
+    assert len(addon._contexts) == 1
 
 
 def test_contexts_are_bounded(ca: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls_certificates, "CONTEXT_LIMIT", 3)
-    wanted = [NAME]
-    addon = TlsCertificates(LeafCertificates(ca), lambda _: parse_host(wanted[0]))
+    wanted, leaves = [NAME], LeafCertificates(ca)
+    addon = TlsCertificates(lambda _: (parse_host(wanted[0]), leaves))
     kept = ask(starting(), addon)
     assert kept
     for number in range(10):
@@ -239,28 +264,22 @@ def test_contexts_are_bounded(ca: CertificateAuthority, monkeypatch: pytest.Monk
         again = ask(starting(), addon)
         assert again
         assert again.get_context() is kept.get_context(), "what is in use stays"
-    assert len(addon._contexts) == 3
+    assert [len(contexts) for contexts in addon._contexts.values()] == [3]
 
 
-def test_the_target_is_what_was_decided_for_the_client() -> None:
-    target = Endpoint(parse_host(NAME), 443)
-    request = NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, target)
-    open_session("decided", Session(None, "127.0.0.1:1", tunnel=Allowed("id", request, (), ())))
-    open_session("undecided", Session(None, "127.0.0.1:2"))
-    try:
-        assert [tunnel_host(client) for client in ("decided", "undecided", "unknown")] == [target.host, None, None]
-    finally:
-        close_session("decided")
-        close_session("undecided")
-
-
-def test_our_engine_writes_no_authority_of_its_own(tmp_path: Path) -> None:
-    with taddons.context(UpstreamTls(), options=options.Options(confdir=str(tmp_path))) as engine:
-        upstream = engine.master.addons.get("tlsconfig")
-        engine.configure(upstream, confdir=str(tmp_path / "other"), key_size=3072)
-        upstream.running()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_our_engine_serves_no_certificate_of_its_own() -> None:
-    assert ask(starting(), UpstreamTls()) is None
+@pytest.mark.parametrize("missing", [None, "tunnel", "interception", "tenant", "session"])
+def test_the_subject_is_what_was_decided_for_the_client(ca: CertificateAuthority, missing: str | None) -> None:
+    leaves = LeafCertificates(ca)
+    with bench() as here:
+        target = here.enter("hooked.test:443").request.target
+        here.tenant.tls = TlsFiles(None, Interception(leaves, Path("ca.pem"), Path("bundle.pem")))
+        match missing:
+            case "tunnel":
+                here.session.tunnel = None
+            case "interception":
+                here.tenant.tls = TlsFiles(None, None)
+            case "tenant":
+                here.session.tenant = None
+            case "session":
+                close_session(here.client.id)
+        assert subject_of(here.client.id) == (None if missing else (target.host, leaves))

@@ -85,5 +85,5 @@ def test_inside_a_tunnel_it_means_nothing_good() -> None:
 def test_other_requests_and_strangers_are_left_alone() -> None:
     with bench() as here:
         assert answered(ask(here, [])) == (0, "")
-        here.session.authority = None
+        here.session.tenant = None
         assert answered(ask(here)) == (0, "")
