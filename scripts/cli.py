@@ -1,10 +1,11 @@
-"""The `codex-proxy` command: serve, check, config, init."""
+"""The `codex-proxy` command: which words it takes, and which module acts on them."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from codex_network_proxy import __version__
@@ -16,15 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "serve")
     options = _parser().parse_args(words)
-    if options.command == "serve":
-        from .serve import serve
-
-        return serve(options)
-    from . import config_commands
-
-    return {"check": config_commands.check, "config": config_commands.show, "init": config_commands.init}[
-        options.command
-    ](options)
+    # Only the module of the command is loaded: `serve` must not wait for the others.
+    module, _, function = options.handler.partition(":")
+    handler: Callable[[argparse.Namespace], int] = getattr(import_module(f".{module}", __package__), function)
+    return handler(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,21 +28,34 @@ def _parser() -> argparse.ArgumentParser:
         prog="codex-proxy", description="A local network-policy proxy for AI coding agents and CI jobs."
     )
     parser.add_argument("--version", action="version", version=f"codex-proxy {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,check,config,init}")
-    _serve_options(commands.add_parser("serve", help="run the proxy (the default command)"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the proxy (the default command)")
+    _serve_options(serve)
     check = commands.add_parser("check", help="validate the configuration without starting; exit 0 or 1")
     config = commands.add_parser("config", help="show the configuration that would be used")
     config.add_argument("--show", action="store_true", help="print the file's text (the embedded one if there is none)")
     init = commands.add_parser("init", help="write a configuration file to start from; never overwrites one")
-    for command in (check, config, init):
+    learn = commands.add_parser("learn", help="propose the tightest allowlist for what an audit log has seen")
+    learn.add_argument("--from", dest="log", type=Path, metavar="FILE", help="an audit log, instead of the proxy's own")
+    replay = commands.add_parser("replay", help="show which past requests another configuration would change")
+    replay.add_argument("audit", type=Path, metavar="AUDIT.jsonl", help="the audit log")
+    for command in (serve, check, config, init, learn, replay):
         command.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
-    check.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's own choice")
+    for command in (serve, check, learn, replay):
+        command.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's choice")
+    for command, handler in (
+        (serve, "serve:serve"),
+        (check, "config_commands:check"),
+        (config, "config_commands:show"),
+        (init, "config_commands:init"),
+        (learn, "history_commands:learn_command"),
+        (replay, "history_commands:replay_command"),
+    ):
+        command.set_defaults(handler=handler)
     return parser
 
 
 def _serve_options(serve: argparse.ArgumentParser) -> None:
-    serve.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
-    serve.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's own choice")
     serve.add_argument("--audit-log", type=Path, metavar="FILE", help="audit events as JSON lines")
     serve.add_argument(
         "--fail-closed-audit", action="store_true", help="refuse every request while the audit log cannot be written"

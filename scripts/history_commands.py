@@ -28,7 +28,7 @@ SHOWN = 50
 
 
 def learn_command(options: argparse.Namespace) -> int:
-    """Prints the tightest allowlist for what the log has seen, ready to paste. 0, or 1 when something is not readable."""
+    """Prints the tightest allowlist for what the log has seen, ready to paste. 0, or 1 for what cannot be read."""
     try:
         source = find_config(os.environ, options.config, options.profile)
         settings = read(source).settings
@@ -42,7 +42,7 @@ def learn_command(options: argparse.Namespace) -> int:
 
 
 def replay_command(options: argparse.Namespace) -> int:
-    """Prints which requests of the log another configuration would treat differently. 0 when there are none, else 3."""
+    """Prints which requests of the log another configuration would change. 0 when there are none, else 3."""
     try:
         settings = read(find_config(os.environ, options.config, options.profile)).settings
         history = _read_log(options.audit)
