@@ -6,10 +6,8 @@ import asyncio
 import itertools
 import logging
 import secrets
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address
 
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest
@@ -20,7 +18,6 @@ from codex_network_proxy.policy.decision import (
     BlockReason,
     Decision,
     DecisionSource,
-    IPAddress,
     NetworkDecision,
     NetworkPolicyRequest,
     Outage,
@@ -43,6 +40,7 @@ from codex_network_proxy.policy.modes import NetworkMode, method_allowed
 from codex_network_proxy.policy.upstream import DIRECT, UpstreamRoutes
 
 from .decision_log import log_verdict, log_violation
+from .own_listeners import OwnListeners
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -59,37 +57,6 @@ class RequestIds:
 
     def __call__(self) -> str:
         return f"{self._prefix}-{self._next():x}"
-
-
-class OwnListeners:
-    """The proxy's own ports, which it never dials, whatever the policy says (spec A3)."""
-
-    def __init__(self) -> None:
-        self._ports: set[int] = set()
-
-    def add(self, port: int) -> None:
-        self._ports.add(port)
-
-    def discard(self, port: int) -> None:
-        self._ports.discard(port)
-
-    def __call__(self, address: IPAddress, port: int) -> bool:
-        return port in self._ports and _belongs_to_this_machine(address)
-
-
-def _belongs_to_this_machine(address: IPAddress) -> bool:
-    """Whether a packet to the address would end here: only own addresses can be bound."""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    address = mapped or address
-    if address.is_loopback or address.is_unspecified:
-        return True
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
-    except OSError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +109,11 @@ class Authority:
         self._policy = policy
         forget_judgements()
         for observer in self._policy_observers:
-            observer()
+            try:
+                observer()
+            except Exception as error:
+                # The others must still get to cut what is theirs.
+                logger.error("an observer of the policy failed (%s)", type(error).__name__)
 
     def on_block(self, observer: BlockObserver) -> None:
         """Calls `observer` after each block was audited and buffered. What it raises is logged, never spread."""
@@ -191,6 +162,13 @@ class Authority:
     def _recording(self) -> bool:
         return self._outside.recording is None or self._outside.recording()
 
+    async def preview(self, request: NetworkPolicyRequest, policy: NetworkPolicy | None = None) -> Verdict:
+        """What `decide` would answer without a decider, under the policy in force or another. Leaves no trace."""
+        policy = policy or self._policy
+        if policy is None:
+            return Unavailable(self._world.new_request_id(), request)
+        return await decide(policy, request, self._world)
+
     def _asked(self, request: NetworkPolicyRequest, tunnel: Allowed | None) -> AskedOnce | None:
         if self._deciding is None:
             return None
@@ -238,7 +216,7 @@ class Authority:
             return False
         host = judge_host(policy, request.target)
         # What a decider once allowed stays allowed, unless the lists now say otherwise.
-        kept = host is None and _was_decided(allowed)
+        kept = host is None and _was_decided(allowed) and not policy.hard_allowlist
         if not kept and (host is None or host.decision is not Decision.ALLOW):
             return False
         use = judge_use(policy, request)

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codex_network_proxy.policy.changes import needs_restart
 from codex_network_proxy.policy.config import LoadedConfig
+from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ConfigError
 from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
+from codex_network_proxy.policy.overlays import UNMANAGED, ManagedPolicy
+from codex_network_proxy.policy.settings import NetworkSettings
 
 from .audit_log import AuditLog
 from .audit_sinks import AuditSinks
@@ -22,6 +26,7 @@ from .authority import Authority, Surroundings
 from .config_file import ConfigWatch, find_config
 from .front_door import FrontDoor
 from .handover import Engine, TunnelObserver
+from .live_policy import LivePolicy
 from .resolver import PinnedResolver, SystemResolver, parse_pins
 from .secret_sources import EnvironmentSecrets
 
@@ -60,6 +65,7 @@ class SystemClock:
 class Runtime:
     """Loads the configuration and holds everything that lasts as long as the proxy runs.
 
+    `managed` is laid over the file each time it is read; a file that goes beyond its constraints is a broken one.
     Raises `ConfigError` when the configuration is not usable, and `ValueError` for a malformed pin.
     """
 
@@ -68,26 +74,36 @@ class Runtime:
         options: RunOptions,
         environ: Mapping[str, str] = os.environ,
         decider: NetworkPolicyDecider | None = None,
+        decider_timeout: float = DECIDER_TIMEOUT,
+        managed: ManagedPolicy | None = None,
     ) -> None:
         self.options = options
         self._watch = ConfigWatch(find_config(environ, options.config, options.profile))
         self.home = self._watch.source.home
         self.loaded: LoadedConfig = self._watch.load()
-        self.settings = self.loaded.settings
+        self._managed = managed or UNMANAGED
+        settings = self._managed.apply(self.loaded.settings)
         self.audit = _open_audit(options, self.home)
         self._resolver = SystemResolver()
         resolver = PinnedResolver(parse_pins(options.pins), self._resolver)
         self.secrets = EnvironmentSecrets(environ)
         self._environ = environ
-        policy = NetworkPolicy.compile(self.settings)
+        policy = NetworkPolicy.compile(settings)
         self.tls = self._prepare_tls(policy)
         self.authority = Authority(
-            policy, Surroundings(resolver, self.audit, SystemClock(), decider, recording=self.audit.recording)
+            policy,
+            Surroundings(resolver, self.audit, SystemClock(), decider, decider_timeout, recording=self.audit.recording),
         )
+        self.live = LivePolicy(self.authority, settings, self._managed)
         self.door: FrontDoor | None = None
         self.http_address: str | None = None
         self.started = asyncio.Event()
         self.failure: Exception | None = None
+
+    @property
+    def settings(self) -> NetworkSettings:
+        """The settings in force, changes made by code included."""
+        return self.live.current_config
 
     def _prepare_tls(self, policy: NetworkPolicy) -> TlsFiles:
         # Loading cryptography takes longer than all else before the first listener; a reload finds it loaded.
@@ -123,7 +139,8 @@ class Runtime:
         """Reads the file again and puts it in force, or closes everything and logs each error."""
         try:
             loaded = self._watch.load()
-            policy = NetworkPolicy.compile(loaded.settings)
+            settings = self._managed.apply(loaded.settings)
+            policy = NetworkPolicy.compile(settings)
             tls = self._prepare_tls(policy)
         except ConfigError as error:
             for problem in error.problems:
@@ -131,24 +148,13 @@ class Runtime:
             logger.error("the configuration is broken; every request is refused until it is repaired")
             self.authority.replace(None)
             return
-        self._log_changes(loaded)
-        self._resolver.forget()
-        self.loaded, self.settings, self.tls = loaded, loaded.settings, tls
-        self.authority.replace(policy)
-        logger.info("reloaded config from %s", self._watch.source.path)
-
-    def _log_changes(self, loaded: LoadedConfig) -> None:
-        old, new = self.settings, loaded.settings
-        for name, before, after in (("allowlist", old.allowed, new.allowed), ("denylist", old.denied, new.denied)):
-            was, now = {pattern.text for pattern in before}, {pattern.text for pattern in after}
-            for text in sorted(now - was):
-                logger.info("config entry added to %s: %s", name, text)
-            for text in sorted(was - now):
-                logger.info("config entry removed from %s: %s", name, text)
-        if (old.http_listen, old.socks_listen) != (new.http_listen, new.socks_listen):
+        if needs_restart(self.settings, settings):
             logger.warning("listener addresses changed in the configuration; they take effect after a restart")
-        for warning in loaded.warnings:
-            logger.warning("%s", warning)
+        self._resolver.forget()
+        self.loaded, self.tls = loaded, tls
+        self.warn()
+        self.live.put(settings, policy)
+        logger.info("reloaded config from %s", self._watch.source.path)
 
     def close(self) -> None:
         """Closes the listener and its tunnels, and writes out what the audit log still holds."""

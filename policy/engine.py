@@ -55,6 +55,7 @@ class NetworkPolicy:
     hooks: HookTable
     allow_upstream_proxy: bool
     unix_sockets: SocketRules
+    hard_allowlist: bool = False
 
     @classmethod
     def compile(cls, settings: NetworkSettings) -> NetworkPolicy:
@@ -71,6 +72,7 @@ class NetworkPolicy:
             unix_sockets=SocketRules(
                 settings.unix_sockets, settings.denied_unix_sockets, settings.allow_all_unix_sockets
             ),
+            hard_allowlist=settings.hard_allowlist,
         )
 
 
@@ -111,7 +113,7 @@ async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: Wo
         return Blocked(request_id, request, (_guard(BlockReason.PROXY_DISABLED, DecisionSource.PROXY_STATE),))
     host = judge_host(policy, request.target)
     if host is None:
-        host = await ask_decider(world.decider, request)
+        host = await ask_decider(None if policy.hard_allowlist else world.decider, request)
     if host.decision is not Decision.ALLOW:
         return Blocked(request_id, request, (host,))
     use = judge_use(policy, request)

@@ -32,6 +32,10 @@ class SecretUnavailable(Exception):
     """A hook's secret that cannot be read. The text never holds any part of the secret."""
 
 
+class PolicyChangeRefused(ValueError):
+    """A change of the running policy that makes no sense, or that managed constraints do not allow (spec B9.3)."""
+
+
 def shown(value: object) -> str:
     """A configuration value as the file spells it, fit for a log line: quoted, escaped, short, without user-info."""
     match value:

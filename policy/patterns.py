@@ -10,7 +10,7 @@ port needs brackets. Without a port a pattern means every port. Everything else 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -77,6 +77,11 @@ class DomainPattern:
         if self.kind is PatternKind.ADDRESS:
             return address_warning(self.name) if self.port is None else None
         return None if self.network is None else network_warning(self.network)
+
+    def on_every_port(self) -> DomainPattern:
+        """The same pattern without its port."""
+        prefix = self.text[: self.text.find(self.name)].removeprefix("[")
+        return replace(self, text=prefix + self.name, port=None) if self.port else self
 
     def __str__(self) -> str:
         return self.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .hosts import Host
 from .listeners import (
@@ -69,6 +69,7 @@ class NetworkSettings:
     """The network table of the selected profile (spec B1.2), checked; the defaults are those of an empty table.
 
     `http_listen` and `socks_listen` are the configured addresses; bind `http_bind` and `socks_bind`.
+    `hard_allowlist` is set by managed requirements alone: no decider may override a miss.
     """
 
     enabled: bool = False
@@ -87,6 +88,22 @@ class NetworkSettings:
     allow_local_binding: bool = False
     mitm: bool = False
     hooks: tuple[HookSettings, ...] = ()
+    hard_allowlist: bool = False
+
+    def with_allowed(self, pattern: DomainPattern, *, again: bool = False) -> NetworkSettings:
+        """The pattern moved to the end of the allowlist, out of the denylist (spec B9.3).
+
+        The same settings when it stands there and only there, unless it is to move to the end `again`.
+        """
+        if pattern in self.allowed and pattern not in self.denied and not again:
+            return self
+        return replace(self, allowed=(*_without(self.allowed, pattern), pattern), denied=_without(self.denied, pattern))
+
+    def with_denied(self, pattern: DomainPattern, *, again: bool = False) -> NetworkSettings:
+        """The pattern moved to the end of the denylist, out of the allowlist; otherwise as `with_allowed`."""
+        if pattern in self.denied and pattern not in self.allowed and not again:
+            return self
+        return replace(self, denied=(*_without(self.denied, pattern), pattern), allowed=_without(self.allowed, pattern))
 
     def clamp(self, address: ListenAddress) -> Bind:
         """Where a listener asked for at `address` may bind (spec B1.7); also for addresses given in code."""
@@ -99,3 +116,7 @@ class NetworkSettings:
     @property
     def socks_bind(self) -> Bind:
         return self.clamp(self.socks_listen)
+
+
+def _without(patterns: tuple[DomainPattern, ...], pattern: DomainPattern) -> tuple[DomainPattern, ...]:
+    return tuple(each for each in patterns if each != pattern)

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from codex_network_proxy.addons.authority import Authority, OwnListeners, RequestIds, Surroundings
+from codex_network_proxy.addons.authority import Authority, RequestIds, Surroundings
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.blocked import BlockedRequest
 from codex_network_proxy.policy.decision import (
@@ -199,6 +199,31 @@ def test_the_blocked_buffer_survives_a_new_policy_and_observers_hear_of_it() -> 
     assert isinstance(decide(authority, question("other.test")), Allowed)
 
 
+def test_an_observer_of_the_policy_that_raises_keeps_no_other_from_cutting(caplog: pytest.LogCaptureFixture) -> None:
+    authority = make(FakeWorld())
+    heard: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("secret text")
+
+    authority.on_policy(fail)
+    authority.on_policy(lambda: heard.append("cut"))
+    authority.replace(compile_policy(()))
+    assert heard == ["cut"]
+    assert "an observer of the policy failed (RuntimeError)" in caplog.text
+    assert "secret text" not in caplog.text
+
+
+def test_a_preview_leaves_no_trace_and_asks_no_decider() -> None:
+    world = FakeWorld()
+    authority = make(world)
+    verdicts = [asyncio.run(authority.preview(question(host))) for host in ("allowed.test", "decided.test")]
+    assert [type(verdict) for verdict in verdicts] == [Allowed, Blocked]
+    authority.replace(None)
+    assert isinstance(asyncio.run(authority.preview(question())), Unavailable)
+    assert (world.events, authority.blocked.total) == ([], 0)
+
+
 def test_an_observer_that_raises_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     authority = make(FakeWorld())
 
@@ -247,6 +272,9 @@ def test_an_observer_that_raises_changes_nothing(caplog: pytest.LogCaptureFixtur
             "decided.test",
             False,
             id="a deny beats the decider",
+        ),
+        pytest.param(
+            compile_policy((), hard_allowlist=True), "decided.test", False, id="a hard allowlist beats it as well"
         ),
     ],
 )
@@ -398,32 +426,6 @@ def test_a_request_for_a_unix_socket_under_a_broken_configuration() -> None:
     authority = make(FakeWorld())
     authority.replace(None)
     assert isinstance(authority.refuse_unix_socket(question()), Unavailable)
-
-
-@pytest.mark.parametrize(
-    ("address", "port", "own"),
-    [
-        pytest.param("127.0.0.1", 3128, True, id="loopback"),
-        pytest.param("127.9.9.9", 3128, True, id="another loopback address"),
-        pytest.param("::1", 3128, True, id="loopback over IPv6"),
-        pytest.param("0.0.0.0", 3128, True, id="any address"),
-        pytest.param("::ffff:127.0.0.1", 3128, True, id="a mapped loopback address"),
-        pytest.param("127.0.0.1", 3129, False, id="another port"),
-        pytest.param("93.184.216.34", 3128, False, id="somebody else's address"),
-        pytest.param("2606:2800:220:1::1", 3128, False, id="somebody else's IPv6 address"),
-    ],
-)
-def test_the_proxy_knows_its_own_listeners(address: str, port: int, own: bool) -> None:
-    listeners = OwnListeners()
-    listeners.add(3128)
-    assert listeners(ip_address(address), port) is own
-
-
-def test_a_closed_listener_is_forgotten() -> None:
-    listeners = OwnListeners()
-    listeners.add(3128)
-    listeners.discard(3128)
-    assert not listeners(ip_address("127.0.0.1"), 3128)
 
 
 def test_request_ids_are_unique_and_differ_between_processes() -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from codex_network_proxy.addons.runtime import RunOptions, Runtime
+from codex_network_proxy.policy.constraints import Constraints
 from codex_network_proxy.policy.decision import Allowed, Blocked, NetworkPolicyRequest, NetworkProtocol, Unavailable
 from codex_network_proxy.policy.errors import ConfigError
 from codex_network_proxy.policy.hosts import parse_endpoint
+from codex_network_proxy.policy.overlays import ManagedPolicy, NetworkRequirements, NetworkRule
 
 HEAD = """
 default_permissions = "test"
@@ -41,8 +43,14 @@ class Place:
     def write(self, allowed: str, more: str = "") -> None:
         self.config.write_text(f"{HEAD}allowed_domains = [{allowed}]\n{more}")
 
-    def open(self, options: RunOptions | None = None, environ: Mapping[str, str] | None = None) -> Runtime:
-        runtime = Runtime(options or RunOptions(pins=("a.test=127.0.0.1", "b.test=127.0.0.1")), self.environ(environ))
+    def open(
+        self,
+        options: RunOptions | None = None,
+        environ: Mapping[str, str] | None = None,
+        managed: ManagedPolicy | None = None,
+    ) -> Runtime:
+        options = options or RunOptions(pins=("a.test=127.0.0.1", "b.test=127.0.0.1"))
+        runtime = Runtime(options, self.environ(environ), managed=managed)
         self._opened.append(runtime)
         return runtime
 
@@ -144,6 +152,54 @@ def test_everything_is_refused_while_the_file(
     assert "every request is refused until it is repaired" in caplog.text
     place.write('"a.test"')
     assert runtime.reload_if_changed() is True
+    assert isinstance(ask(runtime, "a.test"), Allowed)
+
+
+def test_what_code_changed_lasts_until_the_file_is_read_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.write('"a.test"')
+    runtime = place.open()
+    runtime.live.add_allowed_domain("b.test")
+    assert isinstance(ask(runtime, "b.test"), Allowed)
+    place.write('"a.test"', "# touched")
+    with caplog.at_level(logging.INFO):
+        runtime.reload_if_changed()
+    assert isinstance(ask(runtime, "b.test"), Blocked)
+    assert "config entry removed from allowlist: b.test" in caplog.messages
+
+
+MANAGED = ManagedPolicy(
+    requirements=NetworkRequirements(denied_domains=("evil.test",)),
+    rules=(NetworkRule("b.test", "allow"),),
+    constraints=Constraints(allowed_domains=("*.test",)),
+)
+
+
+def test_what_is_managed_is_laid_over_each_version_of_the_file(place: Place) -> None:
+    place.write('"a.test"')
+    runtime = place.open(managed=MANAGED)
+    for allowed in (("a.test", "b.test"), ("b.test",)):
+        assert runtime.live.current_patterns == (allowed, ("evil.test",))
+        place.write("")
+        runtime.reload_if_changed()
+
+
+def test_a_file_beyond_the_constraints_stops_the_start(place: Place) -> None:
+    place.write('"a.com"')
+    with pytest.raises(ConfigError, match=r'network proxy constraints: .*\["a.com"\] \(allowed subset of managed'):
+        place.open(managed=MANAGED)
+
+
+def test_a_file_that_goes_beyond_the_constraints_is_a_broken_one(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.write('"a.test"')
+    runtime = place.open(managed=MANAGED)
+    place.write('"a.test", "a.com"')
+    runtime.reload_if_changed()
+    assert isinstance(ask(runtime, "a.test"), Unavailable)
+    assert 'network proxy constraints: invalid value for network.allowed_domains: ["a.com"]' in caplog.text
+    place.write('"a.test"')
+    runtime.reload_if_changed()
     assert isinstance(ask(runtime, "a.test"), Allowed)
 
 

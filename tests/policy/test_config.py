@@ -136,6 +136,7 @@ def test_an_empty_table_has_the_defaults_of_the_specification() -> None:
         "allow_local_binding": False,
         "mitm": False,
         "hooks": (),
+        "hard_allowlist": False,
     }
 
 

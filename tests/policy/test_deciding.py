@@ -227,7 +227,8 @@ def test_what_a_decider_is_told_holds_neither_path_nor_headers() -> None:
         await asking(Deciding(decider), replace(PLAIN, use=secret, scope=scope))
         told = decider.calls[0][0]
         assert told == replace(PLAIN, scope=scope)
-        assert (told.command, told.exec_policy_hint, told.client_address) == ("curl", "hint", "127.0.0.1:1")
+        assert (told.command, told.exec_policy_hint, told.environment_id) == ("curl", "hint", "env-1")
+        assert told.client_address == "127.0.0.1:1"
 
     asyncio.run(ask())
 

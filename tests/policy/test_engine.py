@@ -378,6 +378,13 @@ def test_the_decider_is_not_asked_about(target: str) -> None:
     assert decider.asked == []
 
 
+def test_a_hard_allowlist_leaves_nothing_to_the_decider() -> None:
+    decider = FakeDecider(ALLOW)
+    policy = compile_policy(settings={"hard_allowlist": True})
+    assert reason(ask(policy, "listed.test:1", world=a_world(decider=decider))) == "not_allowed"
+    assert decider.asked == []
+
+
 def test_an_override_is_labelled() -> None:
     verdict = ask(compile_policy(), "listed.test:1", world=a_world(decider=FakeDecider(NetworkDecision.allow())))
     assert isinstance(verdict, Allowed)

@@ -1,0 +1,39 @@
+"""Would a connection end at the proxy itself? Its own ports are never dialled, whatever the policy says (spec A3)."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv6Address
+
+from codex_network_proxy.policy.decision import IPAddress
+
+
+class OwnListeners:
+    """The proxy's own ports, which it never dials, whatever the policy says (spec A3)."""
+
+    def __init__(self) -> None:
+        self._ports: set[int] = set()
+
+    def add(self, port: int) -> None:
+        self._ports.add(port)
+
+    def discard(self, port: int) -> None:
+        self._ports.discard(port)
+
+    def __call__(self, address: IPAddress, port: int) -> bool:
+        return port in self._ports and _belongs_to_this_machine(address)
+
+
+def _belongs_to_this_machine(address: IPAddress) -> bool:
+    """Whether a packet to the address would end here: only own addresses can be bound."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    address = mapped or address
+    if address.is_loopback or address.is_unspecified:
+        return True
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True

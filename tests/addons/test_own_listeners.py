@@ -1,0 +1,35 @@
+"""The proxy knows its own listeners by whatever address they are reached."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from codex_network_proxy.addons.own_listeners import OwnListeners
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "own"),
+    [
+        pytest.param("127.0.0.1", 3128, True, id="loopback"),
+        pytest.param("127.9.9.9", 3128, True, id="another loopback address"),
+        pytest.param("::1", 3128, True, id="loopback over IPv6"),
+        pytest.param("0.0.0.0", 3128, True, id="any address"),
+        pytest.param("::ffff:127.0.0.1", 3128, True, id="a mapped loopback address"),
+        pytest.param("127.0.0.1", 3129, False, id="another port"),
+        pytest.param("93.184.216.34", 3128, False, id="somebody else's address"),
+        pytest.param("2606:2800:220:1::1", 3128, False, id="somebody else's IPv6 address"),
+    ],
+)
+def test_the_proxy_knows_its_own_listeners(address: str, port: int, own: bool) -> None:
+    listeners = OwnListeners()
+    listeners.add(3128)
+    assert listeners(ip_address(address), port) is own
+
+
+def test_a_closed_listener_is_forgotten() -> None:
+    listeners = OwnListeners()
+    listeners.add(3128)
+    listeners.discard(3128)
+    assert not listeners(ip_address("127.0.0.1"), 3128)
