@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codex_network_proxy.addons.http2 import CLIENT_WINDOW, ORIGIN_WINDOW
-from codex_network_proxy.policy.decision import NetworkPolicyRequest
+from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, Verdict
 
 from .engine_kit import HOOKED, SECRET, Lab, Origin, OriginPeer, configuration, play, polite, reply, saying
 from .h2_kit import ErrorCodes, Fields, Http2Peer, fine, get, http2, http2_origin
@@ -307,11 +307,11 @@ def test_a_decision_is_asked_once_for_each_stream(tmp_path: Path) -> None:
         client, origin = await start(lab, "h2")
         decide = lab.policy.decide
 
-        async def counting(request: NetworkPolicyRequest) -> object:
+        async def counting(request: NetworkPolicyRequest, tunnel: Allowed | None = None) -> Verdict:
             asked.append(request)
-            return await decide(request)
+            return await decide(request, tunnel)
 
-        lab.policy.decide = counting  # type: ignore[method-assign, assignment]
+        lab.policy.decide = counting  # type: ignore[method-assign]
         for _ in range(3):
             await client.ask(get(origin.port))
 
