@@ -215,7 +215,7 @@ def test_an_authority_that_raises_is_a_deny(hook: str) -> None:
         raise RuntimeError("secret")
 
     with bench() as here:
-        here.authority.decide = broken  # type: ignore[method-assign]
+        here.authority.decide = broken  # type: ignore[method-assign]  # fails on purpose
         method, url = (
             ("CONNECT", "https://allowed.test/") if hook == "http_connect" else ("GET", "http://allowed.test/")
         )
@@ -235,7 +235,7 @@ def test_a_policy_that_changes_during_the_lookup_is_the_one_that_counts(denying:
             here.authority.replace(compiled(configuration(lines=['denied_domains = ["*.test"]'])) if denying else None)
             return await resolve(name, port)
 
-        here.world.resolve = slow  # type: ignore[method-assign]
+        here.world.resolve = slow  # type: ignore[method-assign]  # hangs on purpose
         assert ask(here) == (403 if denying else 500)
         assert not here.session.candidates
         assert here.world.told() == ([("deny", "denied")] if denying else [])

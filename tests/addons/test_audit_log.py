@@ -300,7 +300,7 @@ def test_an_event_that_cannot_be_written_down_harms_nobody(audit: Make, log: Lis
 
     file = FakeFile()
     audit_log = audit(file)
-    audit_log.emit(Broken())  # type: ignore[arg-type]
+    audit_log.emit(Broken())  # type: ignore[arg-type]  # on purpose
     audit_log.emit(event(1))
     assert audit_log.dropped == 1
     assert log.lines[0] == "an audit event could not be written down"

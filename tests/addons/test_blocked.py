@@ -94,7 +94,7 @@ def test_an_audit_log_that_raises_does_not_open_anything(caplog: pytest.LogCaptu
         raise RuntimeError("a secret")
 
     with bench() as here, caplog.at_level(logging.DEBUG):
-        here.world.emit = broken  # type: ignore[method-assign]
+        here.world.emit = broken  # type: ignore[method-assign]  # fails on purpose
         flow = here.flow()
         refuse_undecided(flow)
         assert answered(flow) == (403, TEXT)

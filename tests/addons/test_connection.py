@@ -24,7 +24,7 @@ from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 from .engine_kit import HOOKED, Lab, OriginPeer, Peer, configuration, play, polite, reply
 from .h2_kit import get as h2_get
 from .h2_kit import http2
-from .test_http1 import HOST, get
+from .http1_requests import HOST, get
 from .test_http_streams import Other
 
 

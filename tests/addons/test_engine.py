@@ -26,8 +26,8 @@ from tests.socks.sockets import tcp_pair
 
 from .engine_kit import HOOKED, NAMES, PATIENCE, Answer, Lab, Peer, configuration, laboratory, polite
 from .flow_kit import bench
+from .http1_requests import get
 from .running_door import allowed
-from .test_http1 import get
 
 OTHER_SECRET = "canary-other-77"
 ONLY_OTHER = configuration(lines=['allowed_domains = ["hooked.test", "other.test"]'])

@@ -14,8 +14,8 @@ from codex_network_proxy.addons.http_head import HEAD_LIMIT
 
 from .engine_kit import HOOKED, Lab, OriginPeer, play
 from .h2_kit import Http2Peer, fine, get, http2, http2_origin
-from .test_http1 import get as plain_get
-from .test_http1 import post
+from .http1_requests import get as plain_get
+from .http1_requests import post
 from .test_http_streams import Other
 
 PIECE = 1 << 20
@@ -114,7 +114,7 @@ def test_when_it_reads_again_everything_arrives(tmp_path: Path) -> None:
         stream = client.streams[number]
         while not stream.ended:
             before = len(stream.body)
-            assert await client.until(lambda: stream.ended or len(stream.body) > before)  # noqa: B023
+            assert await client.until(lambda: stream.ended or len(stream.body) > before)  # noqa: B023  # awaited within this round
             await client.acknowledge()
         assert len(stream.body) == size
 

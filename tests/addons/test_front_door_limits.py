@@ -105,7 +105,7 @@ def test_a_client_that_does_not_read_its_answers_is_cut_off(room: int, request_b
     with RunningDoor() as door, Client(door.address) as client:
         door.wait_until(lambda: door.door.taken == 1)
         (connection,) = door.doorway.connections
-        connection.sock = Full(connection.sock, room)  # type: ignore[assignment]
+        connection.sock = Full(connection.sock, room)  # type: ignore[assignment]  # acts as a socket
         client.send(request_bytes)
         assert client.ended()
         door.wait_until_empty()

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from mitmproxy import connection, options
-from mitmproxy.proxy import commands, context, events
 
-from codex_network_proxy.addons import http1
-from codex_network_proxy.addons.blocked import DISCARD_LIMIT
-from codex_network_proxy.addons.http1 import PolicedHttp1Server
 from codex_network_proxy.addons.http_head import HEAD_LIMIT
 
-from .engine_kit import HOOKED, Answer, Lab, OriginPeer, Peer, configuration, play, polite, reply, saying
-
-HOST = b"host: hooked.test:%d\r\n"
-
-
-def text(answer: Answer) -> tuple[int, str]:
-    return answer.status, answer.body.decode()
-
-
-def at(port: int, host: bytes = b"allowed.test") -> bytes:
-    return b"%b:%d" % (host, port)
-
-
-def get(port: int, path: bytes = b"/", host: bytes = b"allowed.test", *fields: bytes) -> bytes:
-    target = at(port, host)
-    head = b"\r\n".join([b"GET http://%b%b HTTP/1.1" % (target, path), b"host: " + target, *fields, b"", b""])
-    return head
-
-
-def post(port: int, *fields: bytes, host: bytes = b"allowed.test", body: bytes = b"") -> bytes:
-    return get(port, b"/", host, *fields).replace(b"GET", b"POST", 1) + body
-
+from .engine_kit import HOOKED, Lab, OriginPeer, Peer, configuration, play, polite, saying
+from .http1_requests import HOST, at, get, post, text
 
 # Inside a tunnel
 
@@ -112,107 +85,6 @@ def test_two_are_not(tmp_path: Path) -> None:
     play(scenario, tmp_path)
 
 
-def server() -> tuple[PolicedHttp1Server, context.Context]:
-    client = connection.Client(
-        peername=("a", 1), sockname=("b", 2), state=connection.ConnectionState.OPEN, timestamp_start=0.0
-    )
-    stack = context.Context(client, options.Options())
-    made = PolicedHttp1Server(stack)
-    assert list(made.handle_event(events.Start())) == []
-    return made, stack
-
-
-def test_half_a_head_has_ten_seconds() -> None:
-    made, stack = server()
-    (timer,) = made.handle_event(events.DataReceived(stack.client, b"GET / HT"))
-    assert isinstance(timer, commands.RequestWakeup)
-    assert timer.delay == http1.HEAD_DEADLINE
-    assert list(made.handle_event(events.DataReceived(stack.client, b"TP/1.1\r\n"))) == [], "one timer for each head"
-    sent, closed, linger = made.handle_event(events.Wakeup(timer))
-    assert isinstance(sent, commands.SendData)
-    assert sent.data.startswith(b"HTTP/1.1 408 ")
-    assert isinstance(closed, commands.CloseTcpConnection)
-    assert closed.half_close
-    assert isinstance(linger, commands.RequestWakeup)
-
-
-def test_the_last_answer_has_two_seconds_to_be_read() -> None:
-    made, stack = server()
-    _, _, timer = made.handle_event(events.DataReceived(stack.client, b"\x00noise"))
-    assert isinstance(timer, commands.RequestWakeup)
-    assert timer.delay == http1.LINGER
-    assert list(made.handle_event(events.DataReceived(stack.client, b"more"))) == []
-    left = list(made.handle_event(events.Wakeup(timer)))
-    assert [type(command) for command in left] == [commands.CloseConnection]
-
-
-def test_a_client_that_sends_on_after_its_last_answer_is_cut() -> None:
-    made, stack = server()
-    list(made.handle_event(events.DataReceived(stack.client, b"\x00noise")))
-    left = list(made.handle_event(events.DataReceived(stack.client, bytes(DISCARD_LIMIT + 1))))
-    assert [type(command) for command in left] == [commands.CloseConnection]
-
-
-def test_a_timer_of_an_earlier_head_means_nothing() -> None:
-    made, stack = server()
-    (timer,) = made.handle_event(events.DataReceived(stack.client, b"GET"))
-    assert isinstance(timer, commands.RequestWakeup)
-    list(made.handle_event(events.DataReceived(stack.client, b" http://a/ HTTP/1.1\r\n\r\n")))
-    assert list(made.handle_event(events.Wakeup(timer))) == []
-
-
-def test_a_client_that_leaves_in_the_middle_of_a_head_is_not_quoted() -> None:
-    made, stack = server()
-    list(made.handle_event(events.DataReceived(stack.client, b"GET /secret")))
-    left = list(made.handle_event(events.ConnectionClosed(stack.client)))
-    assert [type(command) for command in left] == [commands.CloseConnection]
-
-
-# The connection's end
-
-
-@pytest.mark.parametrize(
-    ("version", "fields", "closes"),
-    [
-        pytest.param(b"1.1", b"", False, id="nothing said"),
-        pytest.param(b"1.1", b"Connection: keep-alive\r\n", False, id="keep-alive"),
-        pytest.param(b"1.1", b"Connection: x\r\nCONNECTION: Close\r\n", True, id="close, in the second line"),
-        pytest.param(b"1.0", b"", True, id="HTTP/1.0"),
-        pytest.param(b"1.0", b"Connection: keep-alive\r\n", True, id="HTTP/1.0 with keep-alive"),
-    ],
-)
-@pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "blocked"])
-def test_the_client_says_when_it_ends(
-    allowed: bool, version: bytes, fields: bytes, closes: bool, tmp_path: Path
-) -> None:
-    async def scenario(lab: Lab) -> None:
-        origin, client = await lab.origin(), await lab.client()
-        target = at(origin.port, b"allowed.test" if allowed else b"denied.test")
-        request = b"GET http://%b/ HTTP/%b\r\nhost: %b\r\n%b\r\n" % (target, version, target, fields)
-        answer = await client.ask(request)
-        assert answer.status == (200 if allowed else 403)
-        assert answer.get("connection") == ("close" if closes else None)
-        if closes:
-            assert await client.closed()
-        else:
-            assert (await client.ask(request)).status == answer.status
-        assert all(request.values(b"connection") == [] for request in origin.requests)
-
-    play(scenario, tmp_path)
-
-
-def test_the_origins_close_is_not_the_clients(tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        origin = await lab.origin(saying(reply(b"one", "connection: close")))
-        client = await lab.client()
-        for _ in range(3):
-            answer = await client.ask(get(origin.port))
-            assert (answer.status, answer.get("connection")) == (200, None)
-        assert origin.connections == 3, "and the origin's is not used again"
-
-    play(scenario, tmp_path)
-
-
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
 @pytest.mark.parametrize(
     "raw",
@@ -267,123 +139,6 @@ def test_an_answer_without_a_body_gets_none(method: bytes, raw: bytes, tmp_path:
 
 
 # Refused uploads
-
-SMALL, LARGE = 200_000, 64 << 20
-
-
-@pytest.mark.parametrize("inner", [False, True], ids=["plain", "inner"])
-@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])
-def test_a_refused_upload_is_answered_at_once_and_the_connection_goes_on(
-    inner: bool, chunked: bool, tmp_path: Path
-) -> None:
-    """F13: a 403 in the middle of a small upload is delivered, and the next request works."""
-
-    async def scenario(lab: Lab) -> None:
-        origin = await lab.origin(tls=[HOOKED] if inner else None)
-        client = await lab.tunnel(origin.port) if inner else await lab.client()
-        good = b"GET /ok HTTP/1.1\r\n" + HOST % origin.port + b"\r\n" if inner else get(origin.port)
-        size = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % SMALL
-        if inner:
-            request = b"POST /no HTTP/1.1\r\n" + HOST % origin.port + size + b"\r\n\r\n"
-        else:
-            request = post(origin.port, size, host=b"denied.test")
-        answer = await client.ask(request)
-        assert answer.status == 403, "before the body"
-        assert answer.get("connection") == ("close" if chunked else None)
-        await client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (SMALL, bytes(SMALL)) if chunked else bytes(SMALL))
-        if chunked:
-            assert await client.closed(), "who cannot say how much comes may not stay"
-        else:
-            assert (await client.ask(good)).status == 200
-        assert len(origin.requests) == (0 if chunked else 1)
-
-    play(scenario, tmp_path)
-
-
-async def sent_before_the_cut(client: Peer) -> int:
-    sent = 0
-    with suppress(ConnectionError):
-        while sent < LARGE:
-            client.writer.write(bytes(1 << 16))
-            await client.writer.drain()
-            sent += 1 << 16
-    return sent
-
-
-def test_a_large_refused_upload_is_read_to_a_limit(tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        client = await lab.client()
-        answer = await client.ask(post(1, b"content-length: %d" % LARGE, host=b"denied.test"))
-        assert (answer.status, answer.get("connection")) == (403, "close")
-        assert DISCARD_LIMIT <= await sent_before_the_cut(client) < LARGE
-
-    play(scenario, tmp_path)
-
-
-@pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "refused"])
-def test_only_an_allowed_client_is_told_to_go_on(allowed: bool, tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        origin, client = await lab.origin(), await lab.client()
-        host = b"allowed.test" if allowed else b"denied.test"
-        await client.send(post(origin.port, b"expect: 100-continue", b"content-length: 5", host=host))
-        first = await client.head()
-        assert first.startswith(b"HTTP/1.1 100 " if allowed else b"HTTP/1.1 403 ")
-        if allowed:
-            assert (await client.ask(b"hello")).status == 200
-            assert origin.requests[0].body == b"hello"
-            assert origin.requests[0].values(b"expect") == []
-
-    play(scenario, tmp_path)
-
-
-def test_an_interim_answer_means_nothing_to_http10(tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        origin, client = await lab.origin(), await lab.client()
-        request = post(origin.port, b"expect: 100-continue", b"content-length: 5", body=b"hello")
-        assert (await client.ask(request.replace(b"HTTP/1.1", b"HTTP/1.0"))).status == 200
-
-    play(scenario, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        pytest.param(b"5\r\nhello\r\n0\r\n\r\n", 200, id="good chunks"),
-        pytest.param(b"zz\r\n", 400, id="bad chunks"),
-        pytest.param(b"FFFFFFFFFFFFFFFFF\r\n", 400, id="a chunk that is too large"),
-    ],
-)
-def test_a_body_that_cannot_be_read_ends_the_exchange(body: bytes, status: int, tmp_path: Path) -> None:
-    async def scenario(lab: Lab) -> None:
-        origin, client = await lab.origin(), await lab.client()
-        answer = await client.ask(post(origin.port, b"transfer-encoding: chunked", body=body))
-        assert answer.status == status
-        if status == 400:
-            assert answer.body == b"malformed message body"
-            assert await client.closed()
-            assert [one.body for one in origin.requests] in ([], [b""]), "nothing whole has arrived"
-
-    play(scenario, tmp_path)
-
-
-def test_an_upload_that_breaks_off_breaks_off_for_the_origin(tmp_path: Path) -> None:
-    ended = asyncio.Event()
-
-    async def waiting(peer: OriginPeer) -> None:
-        await peer.head()
-        assert await peer.reader.read() == b"only a part"
-        ended.set()
-
-    async def scenario(lab: Lab) -> None:
-        origin, client = await lab.origin(waiting), await lab.client()
-        await client.send(post(origin.port, b"content-length: 1000", body=b"only a part"))
-        while not origin.peers:
-            await lab.master.event_loop.run_in_executor(None, lambda: None)
-        client.close()
-        await ended.wait()
-
-    play(scenario, tmp_path)
-
 
 # One request after another
 

@@ -13,7 +13,7 @@ from codex_network_proxy.addons.http_head import HEAD_LIMIT
 from .engine_kit import HOOKED, SECRET, Lab, OriginPeer, play, reply, saying
 from .h2_kit import get as h2_get
 from .h2_kit import http2
-from .test_http1 import HOST, get, post
+from .http1_requests import HOST, get, post
 
 NO_HTTP = "upstream failure: the origin sent no valid HTTP response"
 ENDLESS = "upstream failure: the origin's response head is too large"

@@ -10,7 +10,7 @@ from codex_network_proxy.addons.http_layer import PolicedHttpLayer
 from .engine_kit import HOOKED, Lab, play, reply, saying
 from .h2_kit import get as h2_get
 from .h2_kit import http2
-from .test_http1 import get
+from .http1_requests import get
 
 
 def connections(layers: list[Any]) -> int:

@@ -19,7 +19,7 @@ from codex_network_proxy.addons.sessions import session_of
 from .engine_kit import HOOKED, SECRET, Answer, Lab, Origin, play
 from .h2_kit import get as h2_get
 from .h2_kit import http2
-from .test_http1 import HOST, get, post
+from .http1_requests import HOST, get, post
 
 ORDER = ("codex-settings", None)
 """Before all of ours, and behind the guard."""

@@ -66,7 +66,7 @@ def test_a_leaf_bears_one_name(
 ) -> None:
     leaf = LeafCertificates(authority).for_host(parse_host(host))
     alternative = values(leaf)[x509.SubjectAlternativeName]
-    assert list(alternative.value) == [name]  # type: ignore[call-overload]
+    assert list(alternative.value) == [name]  # type: ignore[call-overload]  # iterable, whatever its type says
     assert leaf.certificate.subject.rfc4514_string() == subject
     assert alternative.critical == (not subject), "RFC 5280 section 4.2.1.6"
 

@@ -15,7 +15,7 @@ from codex_network_proxy.addons import http_streams
 from .engine_kit import HOOKED, SECRET, Lab, OriginPeer, Peer, play, reply
 from .h2_kit import get as h2_get
 from .h2_kit import http2, http2_origin
-from .test_http1 import HOST
+from .http1_requests import HOST
 from .test_http_streams import Other, ask, origin_for, refused
 
 

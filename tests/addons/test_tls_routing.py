@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from mitmproxy import connection, options, tls
+from mitmproxy import tls
 from mitmproxy.exceptions import AddonHalt
 from mitmproxy.proxy import context, events, layer
 from mitmproxy.proxy.layers import ClientTLSLayer, ServerTLSLayer, TCPLayer, modes
@@ -20,8 +20,7 @@ from codex_network_proxy.addons.tls_routing import CLIENT_HELLO_LIMIT, CloseLaye
 
 from .engine_kit import configuration
 from .flow_kit import Bench, bench
-
-OPTIONS = options.Options()
+from .layers_kit import OPTIONS, bare, stacked
 
 
 def hello(name: str | None = "hooked.test") -> bytes:
@@ -49,21 +48,6 @@ def with_name(name: bytes) -> bytes:
     """A greeting whose SNI was exchanged for another of the same length."""
     placeholder = b"x" * len(name)
     return hello(placeholder.decode()).replace(placeholder, name)
-
-
-def stacked(here: Bench, *layers: Any) -> layer.NextLayer:
-    """The engine's question, when these layers stand already."""
-    stack = context.Context(here.client, OPTIONS)
-    asked = layer.NextLayer(stack)
-    stack.layers.extend(layers)
-    return asked
-
-
-def bare(kind: type[Any], **attributes: object) -> Any:
-    """A layer that nobody started."""
-    made = object.__new__(kind)
-    vars(made).update(attributes)
-    return made
 
 
 def ask(asked: layer.NextLayer, data: bytes = b"") -> layer.Layer | None:
@@ -257,74 +241,3 @@ def test_interception_is_insisted_on(addon: TlsRouting | Guard) -> None:
         data = tls.ClientHelloData(context.Context(here.client, OPTIONS), tls.ClientHello(HELLO[9:]), True, True)
         addon.tls_clienthello(data)
         assert (data.ignore_connection, data.establish_server_tls_first) == (False, False)
-
-
-def intercepting(stack: context.Context) -> layer.Layer:
-    server = ServerTLSLayer(stack)
-    server.child_layer = ClientTLSLayer(stack)
-    return server
-
-
-def half_intercepting(stack: context.Context) -> layer.Layer:
-    return ServerTLSLayer(stack)
-
-
-def relaying(stack: context.Context) -> layer.Layer:
-    return TCPLayer(stack)
-
-
-def policed(stack: context.Context) -> layer.Layer:
-    return PolicedHttpLayer(stack, HTTPMode.transparent)
-
-
-def reversing(stack: context.Context) -> layer.Layer:
-    return modes.ReverseProxy(stack)
-
-
-@pytest.mark.parametrize(
-    ("make", "target", "stands"),
-    [
-        pytest.param(intercepting, "hooked.test:443", True, id="interception of an inspected tunnel"),
-        pytest.param(half_intercepting, "hooked.test:443", False, id="TLS towards the origin alone"),
-        pytest.param(relaying, "hooked.test:443", False, id="an inspected tunnel, relayed"),
-        pytest.param(relaying, "allowed.test:443", True, id="a relayed tunnel"),
-        pytest.param(relaying, None, False, id="a relay without a decision"),
-        pytest.param(intercepting, "allowed.test:443", False, id="interception of a relayed tunnel"),
-        pytest.param(policed, "hooked.test:443", True, id="HTTP, which polices itself"),
-        pytest.param(CloseLayer, None, True, id="the end"),
-        pytest.param(reversing, "allowed.test:443", False, id="another mode"),
-    ],
-)
-def test_the_guard_has_the_last_word_on_layers(make: Any, target: str | None, stands: bool) -> None:
-    """Also over the choices of the engine's own addon, when ours is gone."""
-    with bench() as here:
-        if target:
-            here.enter(target)
-        asked = stacked(here, bare(HttpStream))
-        chosen = asked.layer = make(asked.context)
-        Guard().next_layer(asked)
-        assert (asked.layer is chosen) is stands
-        assert stands or isinstance(asked.layer, CloseLayer)
-
-
-def test_a_relay_elsewhere_than_behind_a_connect_does_not_stand() -> None:
-    with bench() as here:
-        here.enter("allowed.test:443")
-        asked = stacked(here, bare(modes.HttpProxy))
-        asked.layer = TCPLayer(asked.context)
-        Guard().next_layer(asked)
-        assert isinstance(asked.layer, CloseLayer)
-
-
-def test_the_guard_lets_the_engine_wait() -> None:
-    with bench() as here:
-        asked = stacked(here, bare(HttpStream))
-        Guard().next_layer(asked)
-        assert asked.layer is None
-
-
-def test_a_stranger_gets_no_layer() -> None:
-    asked = layer.NextLayer(context.Context(connection.Client(peername=("a", 1), sockname=("b", 2)), OPTIONS))
-    asked.layer = TCPLayer(asked.context)
-    Guard().next_layer(asked)
-    assert isinstance(asked.layer, CloseLayer)

@@ -11,7 +11,7 @@ from mitmproxy import http
 from codex_network_proxy.addons import websockets
 
 from .engine_kit import HOOKED, Lab, OriginPeer, configuration, play
-from .test_http1 import HOST, get
+from .http1_requests import HOST, get
 from .test_http_streams import DOORS, Other
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="

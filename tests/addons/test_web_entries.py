@@ -109,7 +109,7 @@ def test_the_description_says_why_and_by_which_rule(text: str, target: str, use:
 
 def test_a_blocked_request_is_there_already(view: View) -> None:
     verdict = decided(use=HttpUse("GET"))
-    WebEntries().block_seen(verdict, None)  # type: ignore[arg-type]
+    WebEntries().block_seen(verdict, None)  # type: ignore[arg-type]  # nobody looks at it
     assert len(view) == 0
 
 
@@ -137,5 +137,5 @@ def test_without_a_view_nothing_is_kept() -> None:
         entries, verdict = WebEntries(), decided("allowed.test:443")
         entries.tunnel_opened(report(verdict))
         entries.tunnel_closed(report(verdict, ended=101.0))
-        entries.block_seen(decided(), None)  # type: ignore[arg-type]
+        entries.block_seen(decided(), None)  # type: ignore[arg-type]  # nobody looks at it
         assert not entries._open

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
-from tests.kit.answers import BLOCKS, check_json_block, check_refusal, check_text_block
+from tests.kit.answers import check_json_block, check_refusal, check_text_block
 from tests.kit.fleet import Fleet
-from tests.kit.h2_client import Http2Client
 from tests.kit.h2_client import get as h2_get
-from tests.kit.hooks import API, CANARY, RAW, READ_ONLY, SECRET_VARIABLE, Hook, Inject, inspecting
-from tests.kit.inner import CUT, INNER_DOORS, Inner, InnerDoor, Refused, enter, enter_h2, http1_bytes, open_tunnel
+from tests.kit.hooks import API, CANARY, HOOKED, HOOKED_UNREAD, HOOKS, RAW, READ_ONLY, inspecting
+from tests.kit.inner import INNER_DOORS, Inner, InnerDoor, Refused, enter, enter_h2, http1_bytes, open_tunnel
 from tests.kit.origins import HttpOrigin
 from tests.kit.policies import Policy
 from tests.kit.proxy import ProxyProcess
-from tests.kit.raw import Client, connect, exchange, get, request
+from tests.kit.raw import connect, exchange, get, request
 from tests.kit.server import RecordingStream
 from tests.kit.tcp_origins import TcpOrigin
 from tests.kit.tls import TestAuthority
-from tests.kit.websocket import frame, read_frame, upgrade
-from tests.kit.wire import Response
 
-HOOKS = (Hook(API, ("POST", "GET"), ("/repos/", "/ws"), inject=(Inject(),)),)
-POLICY = inspecting(*HOOKS)
 WITHOUT_LITERALS = inspecting(*HOOKS, allowed=("**.test",))
 doors = pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in INNER_DOORS])
 
 
 @pytest.fixture
 def proxy(inspected: Fleet, fast_path: bool) -> ProxyProcess:
-    return inspected.get(POLICY, fast_path)
+    return inspected.get(HOOKED, fast_path)
 
 
 @pytest.fixture
@@ -52,7 +46,7 @@ class Side:
     id: str
     request: bytes
     reason: str = "mitm_required"
-    policy: Policy = POLICY
+    policy: Policy = HOOKED
 
 
 def plain(id: str, url: str, *fields: str, reason: str = "mitm_required", method: str = "GET") -> Side:
@@ -180,7 +174,6 @@ def test_streams_to_another_authority_are_a_mismatch(proxy: ProxyProcess, tls_or
 
 # -- without interception ---------------------------------------------------------------------------------------------
 
-OFF = inspecting(*HOOKS, mitm=False)
 OFF_LIMITED = inspecting(*HOOKS, mitm=False, mode="limited")
 
 
@@ -188,7 +181,7 @@ OFF_LIMITED = inspecting(*HOOKS, mitm=False, mode="limited")
 def test_g16_hooks_without_interception_close_the_host(
     inspected: Fleet, origin: HttpOrigin, tls_origin: HttpOrigin
 ) -> None:
-    proxy = inspected.get(OFF)
+    proxy = inspected.get(HOOKED_UNREAD)
     check_text_block(exchange(proxy.http, connect(f"{API}:{tls_origin.port}"), "CONNECT"), "mitm_required")
     for url in (f"http://{API}:{origin.port}/repos/x", f"https://{API}:{tls_origin.port}/repos/x"):
         check_json_block(exchange(proxy.http, get(url)), "mitm_required", API)
@@ -196,7 +189,7 @@ def test_g16_hooks_without_interception_close_the_host(
 
 
 def test_g16_other_hosts_are_open_without_interception(inspected: Fleet, tls_origin: HttpOrigin) -> None:
-    assert exchange(inspected.get(OFF).http, connect(f"{RAW}:{tls_origin.port}"), "CONNECT").status == 200
+    assert exchange(inspected.get(HOOKED_UNREAD).http, connect(f"{RAW}:{tls_origin.port}"), "CONNECT").status == 200
 
 
 @pytest.mark.parametrize("host", [API, RAW, "127.0.0.1"])
@@ -211,136 +204,3 @@ def test_d10_limited_mode_without_interception_has_no_tunnels(
 def test_a_denied_host_is_denied_before_interception_is_missed(inspected: Fleet) -> None:
     proxy = inspected.get(OFF_LIMITED)
     check_text_block(exchange(proxy.http, connect("denied.test:443"), "CONNECT"), "denied")
-
-
-# -- after a reload ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def own(
-    tmp_path_factory: pytest.TempPathFactory, authority: TestAuthority, tls_origin: HttpOrigin
-) -> Iterator[ProxyProcess]:
-    environment = {"SSL_CERT_FILE": str(authority.bundle), SECRET_VARIABLE: CANARY}
-    with ProxyProcess(tmp_path_factory.mktemp("reload"), POLICY, environment=environment) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def running(own: ProxyProcess) -> ProxyProcess:
-    """With the first configuration again, whatever the test before has written."""
-    reload(own, POLICY.toml())
-    return own
-
-
-def reload(proxy: ProxyProcess, text: str, done: str = "reloaded config from") -> None:
-    before = proxy.output.count(done)
-    draft = proxy.config.with_suffix(".new")
-    draft.write_text(text)
-    draft.replace(proxy.config)
-    proxy.child.send_signal(signal.SIGHUP)
-    proxy.until(lambda: proxy.output.count(done) > before, "the reload")
-
-
-CLOSING = [
-    pytest.param(replace(POLICY, allowed=(RAW,)), "not_allowed", id="the host is no longer allowed"),
-    pytest.param(replace(POLICY, denied=(API,)), "denied", id="the host is denied"),
-    pytest.param(
-        replace(POLICY, allow_local_binding=False), "not_allowed_local", id="its address is no longer allowed"
-    ),
-    pytest.param(OFF, "mitm_required", id="interception is off"),
-]
-
-
-@pytest.mark.parametrize(("policy", "reason"), CLOSING)
-def test_tunnels_end_with_a_policy_that_closes_the_host(
-    policy: Policy, reason: str, running: ProxyProcess, tls_origin: HttpOrigin
-) -> None:
-    target = f"{API}:{tls_origin.port}"
-    idle, used, streams = open_tunnel(running, target), enter(running, target), enter_h2(running, target)
-    with idle, used, streams.client:
-        assert used.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
-        assert streams.ask(h2_get(target, "/repos/x")).status == 200
-        reload(running, policy.toml())
-        assert idle.ended()
-        assert used.ended()
-        assert streams.ended()
-    check_text_block(exchange(running.http, connect(target), "CONNECT"), reason)
-
-
-def test_a_tunnel_ends_when_its_host_is_no_longer_read(
-    running: ProxyProcess, tls_origin: HttpOrigin, authority: TestAuthority
-) -> None:
-    target = f"{API}:{tls_origin.port}"
-    with enter(running, target) as client:
-        assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
-        reload(running, inspecting(Hook(RAW)).toml())
-        assert client.ended()
-    with open_tunnel(running, target) as client:
-        client.start_tls(authority.client_context(), API)
-        assert client.ask(http1_bytes(target.encode(), Inner(path=b"/t"))).status == 200, "only relayed now"
-
-
-def test_a_tunnel_that_was_only_relayed_ends_when_its_host_is_hooked(
-    running: ProxyProcess, tls_origin: HttpOrigin
-) -> None:
-    with open_tunnel(running, f"{RAW}:{tls_origin.port}") as client:
-        reload(running, inspecting(*HOOKS, Hook(RAW)).toml())
-        assert client.ended()
-
-
-@doors
-def test_an_open_tunnel_obeys_new_hooks(door: InnerDoor, running: ProxyProcess, tls_origin: HttpOrigin) -> None:
-    target = f"{API}:{tls_origin.port}"
-    with enter(running, target, ("h2",) if door.name == "inner h2" else ("http/1.1",)) as client:
-        ask = asking(door, client, target)
-        assert ask("/repos/x").status == 200
-        reload(running, inspecting(Hook(API, ("GET",), ("/repos/y",), inject=(Inject(),))).toml())
-        assert (ask("/repos/x").text, ask("/repos/y").status) == (BLOCKS["mitm_hook_denied"][1], 200)
-
-
-def asking(door: InnerDoor, client: Client, target: str) -> Callable[[str], Response]:
-    if door.name == "inner h1":
-        return lambda path: client.ask(http1_bytes(target.encode(), Inner(path=path.encode())))
-    streams = Http2Client(client)
-    return lambda path: streams.ask(h2_get(target, path))
-
-
-def test_an_open_tunnel_obeys_a_narrower_mode(running: ProxyProcess, tls_origin: HttpOrigin) -> None:
-    target = f"{API}:{tls_origin.port}"
-    with enter(running, target) as client:
-        assert client.ask(http1_bytes(target.encode(), Inner(b"POST", b"/repos/x"))).status == 200
-        reload(running, replace(POLICY, mode="limited").toml())
-        check_text_block(client.ask(http1_bytes(target.encode(), Inner(b"POST", b"/repos/x"))), "method_not_allowed")
-        assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
-
-
-@doors
-def test_a_broken_configuration_closes_tunnels_as_well(
-    door: InnerDoor, running: ProxyProcess, tls_origin: HttpOrigin
-) -> None:
-    target = f"{API}:{tls_origin.port}"
-    with enter(running, target) as client:
-        assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
-        reload(running, "= [", "the configuration is broken")
-        assert client.ended()
-    assert door.send(running, target.encode(), Inner(path=b"/repos/x")).word in ("500", CUT)
-
-
-def test_h07_a_websocket_ends_with_its_policy(running: ProxyProcess, tls_origin: HttpOrigin) -> None:
-    target = f"{API}:{tls_origin.port}"
-    with enter(running, target) as client:
-        assert upgrade(client, "/ws", target).status == 101
-        assert read_frame(client.stream) == (1, b"hello")
-        client.send(frame(b"still here", mask=b"abcd"))
-        assert read_frame(client.stream) == (1, b"still here")
-        reload(running, replace(POLICY, denied=(API,)).toml())
-        assert client.ended()
-
-
-def test_h07_a_websocket_ends_with_a_narrower_mode(running: ProxyProcess, tls_origin: HttpOrigin) -> None:
-    target = f"{API}:{tls_origin.port}"
-    with enter(running, target) as client:
-        assert upgrade(client, "/ws", target).status == 101
-        assert read_frame(client.stream) == (1, b"hello")
-        reload(running, replace(POLICY, mode="limited").toml())
-        assert client.ended()

@@ -87,6 +87,10 @@ API, OTHER, RAW = "api.allowed.test", "other.allowed.test", "raw.allowed.test"
 NAMES = (API, OTHER, RAW, "allowed.test", "evil.test", "denied.test")
 READ_ONLY = inspecting(Hook(API, ("GET", "POST", "HEAD"), ("/repos/",), inject=(Inject(),)), mode="limited")
 """Limited mode, with a hook that would allow more."""
+HOOKS = (Hook(API, ("POST", "GET"), ("/repos/", "/ws"), inject=(Inject(),)),)
+HOOKED = inspecting(*HOOKS)
+HOOKED_UNREAD = inspecting(*HOOKS, mitm=False)
+"""One hooked host, and the same without interception, which closes it."""
 ORIGIN_NAMES = (
     "allowed.test", "*.allowed.test", "sub.test", "*.sub.test", "foo_bar.sub.test", "*.v2.test", "*.dns.test",
     "evil.test", "denied.test", "localhost", "127.0.0.1", "::1",

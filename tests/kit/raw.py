@@ -19,10 +19,10 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 class Client:
-    """One TCP connection. Every wait ends after `timeout` seconds with `TimeoutError`."""
+    """One TCP connection, new or already made. Every wait ends after `timeout` seconds with `TimeoutError`."""
 
-    def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
-        self.sock: socket.socket = socket.create_connection(split_address(address), timeout)
+    def __init__(self, address: str, timeout: float = TIMEOUT, sock: socket.socket | None = None) -> None:
+        self.sock: socket.socket = sock or socket.create_connection(split_address(address), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = Stream(self.sock)
 

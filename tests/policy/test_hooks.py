@@ -36,7 +36,7 @@ GOOD = HttpUse(
 
 def hook(index: int = 0, host: str = HOST.text, paths: tuple[str, ...] = ("/",), **changes: object) -> HookSettings:
     settings = HookSettings(index, parse_host(host), methods=("GET",), path_prefixes=paths)
-    return replace(settings, **changes)  # type: ignore[arg-type]
+    return replace(settings, **changes)  # type: ignore[arg-type]  # rows name real fields
 
 
 def index_of(table: HookTable, path: str, method: str = "GET", host: str = HOST.text) -> int | None:
@@ -78,7 +78,7 @@ def test_a_request_that_misses_one_criterion_does_not_match(use: HttpUse) -> Non
 
 @pytest.mark.parametrize("missing", ["methods", "path_prefixes"])
 def test_a_hook_without_methods_or_paths_matches_nothing(missing: str) -> None:
-    assert compile_hooks([replace(BASE, **{missing: ()})]).match(HOST, GOOD) is None  # type: ignore[arg-type]
+    assert compile_hooks([replace(BASE, **{missing: ()})]).match(HOST, GOOD) is None  # type: ignore[arg-type]  # real fields
 
 
 def test_methods_of_the_configuration_are_trimmed_and_in_upper_case() -> None:

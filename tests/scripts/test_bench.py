@@ -197,10 +197,10 @@ def test_numbers_show_what_means_something(value: float, shown: str) -> None:
 
 def test_the_measured_part_holds_ratios_and_nothing_of_the_machine() -> None:
     text = report.markdown(REPORT)
-    assert "| tunnels | 0.50 (0.40–0.60) | ≥ 12 (10–15) |  | both |" in text  # noqa: RUF001
-    assert "| requests |  | 2.5 (2.4–2.6) | 1.50 (1.00–2.0) | the proxy |" in text  # noqa: RUF001
+    assert "| tunnels | 0.50 (0.40–0.60) | ≥ 12 (10–15) |  | both |" in text  # noqa: RUF001  # ranges are written with a dash
+    assert "| requests |  | 2.5 (2.4–2.6) | 1.50 (1.00–2.0) | the proxy |" in text  # noqa: RUF001  # ranges are written with a dash
     assert "| memory | 1.10 |" in text
-    assert "| 100,000 | 1.10 (1.00–1.20) | 1.00 (0.90–1.10) |" in text  # noqa: RUF001
+    assert "| 100,000 | 1.10 (1.00–1.20) | 1.00 (0.90–1.10) |" in text  # noqa: RUF001  # ranges are written with a dash
     assert "5 rounds" in text
     assert "Other programs took 4% of these cores' time." in text
     assert not {"8,000", "1,500", "80"} & set(text.replace("|", " ").split())

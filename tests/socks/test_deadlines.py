@@ -43,7 +43,7 @@ class Clock:
 
 
 def _deadlines(clock: Clock, expired: Callable[[str], None]) -> Deadlines[str]:
-    loop: asyncio.AbstractEventLoop = clock  # type: ignore[assignment]
+    loop: asyncio.AbstractEventLoop = clock  # type: ignore[assignment]  # what Deadlines needs of one
     return Deadlines(loop, 10, expired)
 
 

@@ -85,7 +85,7 @@ def test_without_descriptors_accepting_pauses_and_does_not_spin(monkeypatch: pyt
         poller = new_poller()
         sock = Exhausted(bind("127.0.0.1", 0), errno.EMFILE)
         taken: list[socket.socket] = []
-        listener = Listener(poller, sock, lambda taken_sock, peer: taken.append(taken_sock))  # type: ignore[arg-type]
+        listener = Listener(poller, sock, lambda taken_sock, peer: taken.append(taken_sock))  # type: ignore[arg-type]  # fakes
         client = socket.create_connection(sock.real.getsockname())
         await until(lambda: sock.asked == 1)
         await settled()
@@ -108,7 +108,7 @@ def test_a_client_that_gives_up_does_not_keep_the_next_one_waiting(monkeypatch: 
         poller = new_poller()
         sock = Exhausted(bind("127.0.0.1", 0), errno.ECONNABORTED)
         taken: list[socket.socket] = []
-        listener = Listener(poller, sock, lambda taken_sock, peer: taken.append(taken_sock))  # type: ignore[arg-type]
+        listener = Listener(poller, sock, lambda taken_sock, peer: taken.append(taken_sock))  # type: ignore[arg-type]  # fakes
         client = socket.create_connection(sock.real.getsockname())
         await until(lambda: sock.asked > 0)
         sock.code = 0

@@ -223,7 +223,7 @@ def test_without_epoll_the_poller_uses_kqueue(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(module, "_backend", lambda: Kqueue(kernel))
     loop = Loop()
-    poller = Poller(loop, lambda error: None)  # type: ignore[arg-type]
+    poller = Poller(loop, lambda error: None)  # type: ignore[arg-type]  # a fake loop
     watcher = Recording()
     poller.watch(5, watcher, READ | WRITE)
     poller._dispatch()

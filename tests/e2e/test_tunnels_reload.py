@@ -1,0 +1,154 @@
+"""After a reload: open intercepted tunnels end, or obey the new rules."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.kit.answers import BLOCKS, check_text_block
+from tests.kit.h2_client import Http2Client
+from tests.kit.h2_client import get as h2_get
+from tests.kit.hooks import API, CANARY, HOOKED, HOOKED_UNREAD, HOOKS, RAW, SECRET_VARIABLE, Hook, Inject, inspecting
+from tests.kit.inner import CUT, INNER_DOORS, Inner, InnerDoor, enter, enter_h2, http1_bytes, open_tunnel
+from tests.kit.origins import HttpOrigin
+from tests.kit.policies import Policy
+from tests.kit.proxy import ProxyProcess
+from tests.kit.raw import Client, connect, exchange
+from tests.kit.tls import TestAuthority
+from tests.kit.websocket import frame, read_frame, upgrade
+from tests.kit.wire import Response
+
+doors = pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in INNER_DOORS])
+
+
+@pytest.fixture(scope="module")
+def own(
+    tmp_path_factory: pytest.TempPathFactory, authority: TestAuthority, tls_origin: HttpOrigin
+) -> Iterator[ProxyProcess]:
+    environment = {"SSL_CERT_FILE": str(authority.bundle), SECRET_VARIABLE: CANARY}
+    with ProxyProcess(tmp_path_factory.mktemp("reload"), HOOKED, environment=environment) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def running(own: ProxyProcess) -> ProxyProcess:
+    """With the first configuration again, whatever the test before has written."""
+    reload(own, HOOKED.toml())
+    return own
+
+
+def reload(proxy: ProxyProcess, text: str, done: str = "reloaded config from") -> None:
+    before = proxy.output.count(done)
+    draft = proxy.config.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(proxy.config)
+    proxy.child.send_signal(signal.SIGHUP)
+    proxy.until(lambda: proxy.output.count(done) > before, "the reload")
+
+
+CLOSING = [
+    pytest.param(replace(HOOKED, allowed=(RAW,)), "not_allowed", id="the host is no longer allowed"),
+    pytest.param(replace(HOOKED, denied=(API,)), "denied", id="the host is denied"),
+    pytest.param(
+        replace(HOOKED, allow_local_binding=False), "not_allowed_local", id="its address is no longer allowed"
+    ),
+    pytest.param(HOOKED_UNREAD, "mitm_required", id="interception is off"),
+]
+
+
+@pytest.mark.parametrize(("policy", "reason"), CLOSING)
+def test_tunnels_end_with_a_policy_that_closes_the_host(
+    policy: Policy, reason: str, running: ProxyProcess, tls_origin: HttpOrigin
+) -> None:
+    target = f"{API}:{tls_origin.port}"
+    idle, used, streams = open_tunnel(running, target), enter(running, target), enter_h2(running, target)
+    with idle, used, streams.client:
+        assert used.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
+        assert streams.ask(h2_get(target, "/repos/x")).status == 200
+        reload(running, policy.toml())
+        assert idle.ended()
+        assert used.ended()
+        assert streams.ended()
+    check_text_block(exchange(running.http, connect(target), "CONNECT"), reason)
+
+
+def test_a_tunnel_ends_when_its_host_is_no_longer_read(
+    running: ProxyProcess, tls_origin: HttpOrigin, authority: TestAuthority
+) -> None:
+    target = f"{API}:{tls_origin.port}"
+    with enter(running, target) as client:
+        assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
+        reload(running, inspecting(Hook(RAW)).toml())
+        assert client.ended()
+    with open_tunnel(running, target) as client:
+        client.start_tls(authority.client_context(), API)
+        assert client.ask(http1_bytes(target.encode(), Inner(path=b"/t"))).status == 200, "only relayed now"
+
+
+def test_a_tunnel_that_was_only_relayed_ends_when_its_host_is_hooked(
+    running: ProxyProcess, tls_origin: HttpOrigin
+) -> None:
+    with open_tunnel(running, f"{RAW}:{tls_origin.port}") as client:
+        reload(running, inspecting(*HOOKS, Hook(RAW)).toml())
+        assert client.ended()
+
+
+@doors
+def test_an_open_tunnel_obeys_new_hooks(door: InnerDoor, running: ProxyProcess, tls_origin: HttpOrigin) -> None:
+    target = f"{API}:{tls_origin.port}"
+    with enter(running, target, ("h2",) if door.name == "inner h2" else ("http/1.1",)) as client:
+        ask = asking(door, client, target)
+        assert ask("/repos/x").status == 200
+        reload(running, inspecting(Hook(API, ("GET",), ("/repos/y",), inject=(Inject(),))).toml())
+        assert (ask("/repos/x").text, ask("/repos/y").status) == (BLOCKS["mitm_hook_denied"][1], 200)
+
+
+def asking(door: InnerDoor, client: Client, target: str) -> Callable[[str], Response]:
+    if door.name == "inner h1":
+        return lambda path: client.ask(http1_bytes(target.encode(), Inner(path=path.encode())))
+    streams = Http2Client(client)
+    return lambda path: streams.ask(h2_get(target, path))
+
+
+def test_an_open_tunnel_obeys_a_narrower_mode(running: ProxyProcess, tls_origin: HttpOrigin) -> None:
+    target = f"{API}:{tls_origin.port}"
+    with enter(running, target) as client:
+        assert client.ask(http1_bytes(target.encode(), Inner(b"POST", b"/repos/x"))).status == 200
+        reload(running, replace(HOOKED, mode="limited").toml())
+        check_text_block(client.ask(http1_bytes(target.encode(), Inner(b"POST", b"/repos/x"))), "method_not_allowed")
+        assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
+
+
+@doors
+def test_a_broken_configuration_closes_tunnels_as_well(
+    door: InnerDoor, running: ProxyProcess, tls_origin: HttpOrigin
+) -> None:
+    target = f"{API}:{tls_origin.port}"
+    with enter(running, target) as client:
+        assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
+        reload(running, "= [", "the configuration is broken")
+        assert client.ended()
+    assert door.send(running, target.encode(), Inner(path=b"/repos/x")).word in ("500", CUT)
+
+
+def test_h07_a_websocket_ends_with_its_policy(running: ProxyProcess, tls_origin: HttpOrigin) -> None:
+    target = f"{API}:{tls_origin.port}"
+    with enter(running, target) as client:
+        assert upgrade(client, "/ws", target).status == 101
+        assert read_frame(client.stream) == (1, b"hello")
+        client.send(frame(b"still here", mask=b"abcd"))
+        assert read_frame(client.stream) == (1, b"still here")
+        reload(running, replace(HOOKED, denied=(API,)).toml())
+        assert client.ended()
+
+
+def test_h07_a_websocket_ends_with_a_narrower_mode(running: ProxyProcess, tls_origin: HttpOrigin) -> None:
+    target = f"{API}:{tls_origin.port}"
+    with enter(running, target) as client:
+        assert upgrade(client, "/ws", target).status == 101
+        assert read_frame(client.stream) == (1, b"hello")
+        reload(running, replace(HOOKED, mode="limited").toml())
+        assert client.ended()
