@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 
 from .server import PATIENCE, RecordingStream, Server
@@ -14,8 +15,8 @@ BANNER = b"220 mail.test ready\r\n"
 class TcpOrigin(Server):
     """Talks to each client as `behaviour` says, then closes."""
 
-    def __init__(self, behaviour: Behaviour, host: str = "127.0.0.1") -> None:
-        super().__init__(host)
+    def __init__(self, behaviour: Behaviour, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(host, tls)
         self.behaviour = behaviour
 
     def serve(self, stream: RecordingStream) -> None:
