@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 
@@ -12,43 +12,50 @@ CLOSE_LIMIT = 1.0
 """Seconds that all sinks together get to write what they still hold."""
 
 
-class RunningSink(Protocol):
+class RunningSink[Item](Protocol):
     """A sink with a queue of its own. Called from one thread, the event loop's."""
 
     @property
     def dropped(self) -> int:
-        """Events that were lost so far."""
+        """Items that were lost so far."""
         ...
 
     @property
     def working(self) -> bool:
-        """Whether the next event would be taken, and nothing is known to be wrong."""
+        """Whether the next item would be taken, and nothing is known to be wrong."""
         ...
 
-    def emit(self, event: PolicyDecisionEvent) -> None:
-        """Takes the event without waiting. Never raises."""
+    def emit(self, item: Item, /) -> None:
+        """Takes the item without waiting. Never raises."""
         ...
 
     def close_soon(self) -> bool:
-        """Starts to write what waits; events that come later are lost. Whether this was the first call."""
+        """Starts to write what waits; items that come later are lost. Whether this was the first call."""
         ...
 
-    def wait_closed(self, seconds: float) -> None:
+    def wait_closed(self, seconds: float) -> object:
         """After `close_soon`: waits for the rest, and logs what was lost."""
         ...
+
+
+EventSink = RunningSink[PolicyDecisionEvent]
 
 
 class AuditSinks:
     """Gives each event to every sink. `required` are those without which nothing may be decided."""
 
-    def __init__(self, sinks: Sequence[RunningSink], required: Sequence[RunningSink] = ()) -> None:
-        self._sinks = tuple(sinks)
+    def __init__(
+        self,
+        sinks: Sequence[EventSink],
+        required: Sequence[EventSink] = (),
+    ) -> None:
+        self.sinks = tuple(sinks)
         self._required = tuple(required)
 
     @property
     def dropped(self) -> int:
         """Events that were lost so far, by all sinks together."""
-        return sum(sink.dropped for sink in self._sinks)
+        return sum(sink.dropped for sink in self.sinks)
 
     def recording(self) -> bool:
         """Whether every required sink works."""
@@ -56,12 +63,17 @@ class AuditSinks:
 
     def emit(self, event: PolicyDecisionEvent) -> None:
         """Hands the event on without waiting."""
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.emit(event)
 
     def close(self) -> None:
         """Writes out what waits, for at most 1 s. Harmless when called again."""
-        closing = [sink for sink in self._sinks if sink.close_soon()]
-        deadline = time.monotonic() + CLOSE_LIMIT
-        for sink in closing:
-            sink.wait_closed(max(0.0, deadline - time.monotonic()))
+        close_all(self.sinks)
+
+
+def close_all(sinks: Iterable[RunningSink[Any]]) -> None:
+    """Lets all of them write out what they still hold at the same time, for at most 1 s."""
+    closing = [sink for sink in sinks if sink.close_soon()]
+    deadline = time.monotonic() + CLOSE_LIMIT
+    for sink in closing:
+        sink.wait_closed(max(0.0, deadline - time.monotonic()))

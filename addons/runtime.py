@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codex_network_proxy.policy.audit import audit_metadata
 from codex_network_proxy.policy.changes import needs_restart
 from codex_network_proxy.policy.config import LoadedConfig
 from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT
@@ -20,8 +21,8 @@ from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
 from codex_network_proxy.policy.overlays import UNMANAGED, ManagedPolicy
 from codex_network_proxy.policy.settings import NetworkSettings
 
-from .audit_log import AuditLog
-from .audit_sinks import AuditSinks
+from .audit_sinks import close_all
+from .auditing import NOBODY, Watchers, open_audit, watch_blocks
 from .authority import Authority, Surroundings
 from .config_file import ConfigWatch, find_config
 from .front_door import FrontDoor
@@ -37,9 +38,6 @@ logger = logging.getLogger("codex_network_proxy")
 
 AUDIT_LOG = Path("log", "network-proxy.jsonl")
 """Where audit events go by default, below CODEX_HOME (spec A8)."""
-
-AUDIT_START_LIMIT = 1.0
-"""Seconds that a start waits for the audit log when nothing may happen without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,8 @@ class Runtime:
     """Loads the configuration and holds everything that lasts as long as the proxy runs.
 
     `managed` is laid over the file each time it is read; a file that goes beyond its constraints is a broken one.
-    Raises `ConfigError` when the configuration is not usable, and `ValueError` for a malformed pin.
+    Raises `ConfigError` when the configuration is not usable, and `ValueError` for a malformed pin, for metadata that
+    may not be set, and for an export of a required audit that cannot be had.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class Runtime:
         decider: NetworkPolicyDecider | None = None,
         decider_timeout: float = DECIDER_TIMEOUT,
         managed: ManagedPolicy | None = None,
+        watchers: Watchers = NOBODY,
     ) -> None:
         self.options = options
         self._watch = ConfigWatch(find_config(environ, options.config, options.profile))
@@ -83,17 +83,22 @@ class Runtime:
         self.loaded: LoadedConfig = self._watch.load()
         self._managed = managed or UNMANAGED
         settings = self._managed.apply(self.loaded.settings)
-        self.audit = _open_audit(options, self.home)
-        self._resolver = SystemResolver()
-        resolver = PinnedResolver(parse_pins(options.pins), self._resolver)
+        pins, metadata = parse_pins(options.pins), audit_metadata(watchers.metadata)
         self.secrets = EnvironmentSecrets(environ)
         self._environ = environ
         policy = NetworkPolicy.compile(settings)
         self.tls = self._prepare_tls(policy)
+        # What has threads of its own is made last: what raises before it leaves nothing behind.
+        self.audit = open_audit(
+            options.audit_log or self.home / AUDIT_LOG, environ, watchers, required=options.fail_closed_audit
+        )
+        self._resolver = SystemResolver()
+        resolver, recording = PinnedResolver(pins, self._resolver), self.audit.recording
         self.authority = Authority(
             policy,
-            Surroundings(resolver, self.audit, SystemClock(), decider, decider_timeout, recording=self.audit.recording),
+            Surroundings(resolver, self.audit, SystemClock(), decider, decider_timeout, metadata, recording),
         )
+        self._told_of_blocks = watch_blocks(self.authority, watchers)
         self.live = LivePolicy(self.authority, settings, self._managed)
         self.door: FrontDoor | None = None
         self.http_address: str | None = None
@@ -163,16 +168,7 @@ class Runtime:
             self.door = None
         self.authority.close()
         self._resolver.close()
-        self.audit.close()
-
-
-def _open_audit(options: RunOptions, home: Path) -> AuditSinks:
-    log = AuditLog(options.audit_log or home / AUDIT_LOG)
-    if not options.fail_closed_audit:
-        return AuditSinks([log])
-    # The first request must not be refused only because the thread that opens the file has not begun.
-    log.wait_tried(AUDIT_START_LIMIT)
-    return AuditSinks([log], required=[log])
+        close_all([*self.audit.sinks, *self._told_of_blocks])
 
 
 def _shown(host: str, port: int) -> str:

@@ -75,6 +75,7 @@ class SinkThread[Item]:
         self._lost_told = 0
         self._failing = True
         self._failure_told = False
+        self._given_up = False
         self._may_tell = Seldom(monotonic)
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -117,13 +118,18 @@ class SinkThread[Item]:
         self._wake.set()
         return True
 
-    def wait_closed(self, seconds: float) -> None:
-        """After `close_soon`: waits for the rest to be written, and counts what was not."""
+    def wait_closed(self, seconds: float) -> bool:
+        """After `close_soon`: waits for the rest to be written, and counts what was not. Whether the thread has ended.
+
+        If not, it ends by itself as soon as the sink lets it.
+        """
         self._thread.join(seconds)
+        self._given_up = True
         waiting = len(self._queue) + len(self._batch)
         self._not_taken += waiting
         if waiting or self.dropped > self._lost_told:
             logger.warning("%s closed; %d events were lost in all", self._words.subject, self.dropped)
+        return not self._thread.is_alive()
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -154,7 +160,7 @@ class SinkThread[Item]:
 
     def _empty(self) -> bool:
         """Whether nothing waits any more, and the sink works."""
-        while self._batch or self._take():
+        while not self._given_up and (self._batch or self._take()):
             if not self._write():
                 return False
         return not self._failing or self._open_again()
@@ -193,7 +199,7 @@ class SinkThread[Item]:
         self._tell(error)
 
     def _tell(self, error: Exception) -> None:
-        if self._may_tell():
+        if not self._given_up and self._may_tell():
             self._failure_told = True
             self._lost_told = self.dropped
             why = getattr(error, "strerror", None) or error
@@ -205,6 +211,8 @@ class SinkThread[Item]:
     def _succeeded(self) -> None:
         self._failing = False
         dropped, subject = self.dropped, self._words.subject
+        if self._given_up:
+            return
         if self._failure_told:
             self._failure_told = False
             self._lost_told = dropped

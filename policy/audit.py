@@ -131,10 +131,13 @@ class PolicyDecisionEvent:
 
 def timestamp_text(timestamp: float) -> str:
     """RFC 3339 in UTC with milliseconds, exactly 24 characters. A clock out of range reads as the epoch."""
-    if not 0 <= timestamp <= _LAST_SECOND:
-        timestamp = 0
-    second, millisecond = divmod(round(timestamp * 1000), 1000)
+    second, millisecond = divmod(milliseconds(timestamp), 1000)
     return f"{_second_text(second)}.{millisecond:03d}Z"
+
+
+def milliseconds(timestamp: float) -> int:
+    """Since the epoch, as `timestamp_text` tells them."""
+    return round(timestamp * 1000) if 0 <= timestamp <= _LAST_SECOND else 0
 
 
 @lru_cache(maxsize=8)

@@ -18,7 +18,7 @@ from .config_commands import report
 
 logger = logging.getLogger("codex_network_proxy")
 
-SHUTDOWN_LIMIT = 1.5
+SHUTDOWN_LIMIT = 1.0
 """Seconds that connections get to end after the signal to stop."""
 
 

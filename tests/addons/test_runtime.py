@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
+from codex_network_proxy.addons.audit_export import ExportUnavailable
+from codex_network_proxy.addons.auditing import NOBODY, Watchers
 from codex_network_proxy.addons.runtime import RunOptions, Runtime
+from codex_network_proxy.policy.audit import PolicyDecisionEvent
+from codex_network_proxy.policy.blocked import BlockedRequest
 from codex_network_proxy.policy.constraints import Constraints
 from codex_network_proxy.policy.decision import Allowed, Blocked, NetworkPolicyRequest, NetworkProtocol, Unavailable
 from codex_network_proxy.policy.errors import ConfigError
@@ -48,9 +55,10 @@ class Place:
         options: RunOptions | None = None,
         environ: Mapping[str, str] | None = None,
         managed: ManagedPolicy | None = None,
+        watchers: Watchers = NOBODY,
     ) -> Runtime:
         options = options or RunOptions(pins=("a.test=127.0.0.1", "b.test=127.0.0.1"))
-        runtime = Runtime(options, self.environ(environ), managed=managed)
+        runtime = Runtime(options, self.environ(environ), managed=managed, watchers=watchers)
         self._opened.append(runtime)
         return runtime
 
@@ -103,6 +111,58 @@ def test_a_required_audit_log_is_open_when_the_first_request_comes(place: Place)
     place.write('"a.test"')
     runtime = place.open(RunOptions(pins=("a.test=127.0.0.1",), fail_closed_audit=True))
     assert isinstance(ask(runtime, "a.test"), Allowed)
+
+
+def test_an_application_is_told_of_every_decision_and_adds_what_it_knows(place: Place) -> None:
+    place.write('"a.test"')
+    events: list[PolicyDecisionEvent] = []
+    blocks: list[BlockedRequest] = []
+
+    async def blocked(entry: BlockedRequest) -> None:
+        blocks.append(entry)
+
+    watchers = Watchers(events.append, blocked, {"conversation.id": "c-1", "model": None})
+    runtime = place.open(watchers=watchers)
+    assert isinstance(ask(runtime, "b.test"), Blocked)
+    runtime.close()
+    assert [event.fields()["conversation.id"] for event in events] == ["c-1"]
+    assert [entry.host for entry in blocks] == [entry.host for entry in runtime.authority.blocked.snapshot()]
+    (line,) = (place.home / "log" / "network-proxy.jsonl").read_text().splitlines()
+    assert json.loads(line) == events[0].fields()
+
+
+def test_an_application_may_not_set_just_anything(place: Place) -> None:
+    place.write('"a.test"')
+    with pytest.raises(ValueError, match=r"audit metadata 'request\.id': use one of conversation\.id"):
+        place.open(watchers=Watchers(metadata={"request.id": "mine"}))
+
+
+def test_an_applications_pipeline_takes_the_place_of_the_environments_collector(place: Place) -> None:
+    place.write('"a.test"')
+    memory = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # its own
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(memory))
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "no address at all"}
+    runtime = place.open(environ=environ, watchers=Watchers(logger_provider=provider))
+    ask(runtime, "a.test")
+    runtime.close()
+    (record,) = memory.get_finished_logs()
+    assert (record.log_record.attributes or {})["server.address"] == "a.test"
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_an_export_that_cannot_be_had_is_fatal_only_where_the_audit_is_required(
+    required: bool, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.write('"a.test"')
+    options = RunOptions(pins=("a.test=127.0.0.1",), fail_closed_audit=required)
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318"}
+    if required:
+        with pytest.raises(ExportUnavailable, match="OTEL_EXPORTER_OTLP_ENDPOINT is not an address"):
+            place.open(options, environ)
+        return
+    assert isinstance(ask(place.open(options, environ), "a.test"), Allowed)
+    assert "audit export is off: OTEL_EXPORTER_OTLP_ENDPOINT is not an address; write http://HOST:PORT" in caplog.text
 
 
 def test_an_unchanged_file_is_not_read_again(place: Place) -> None:
