@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest
-from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT, AskedOnce, Deciding
+from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT
 from codex_network_proxy.policy.decision import (
     Allowed,
     Blocked,
     BlockReason,
     Decision,
     DecisionSource,
-    NetworkDecision,
     NetworkPolicyRequest,
     Outage,
     PolicyScope,
@@ -41,6 +40,7 @@ from codex_network_proxy.policy.upstream import DIRECT, UpstreamRoutes
 
 from .decision_log import log_verdict, log_violation
 from .own_listeners import OwnListeners
+from .questions import Questions, was_decided
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -90,7 +90,8 @@ class Authority:
             is_own_listener=self.own_listeners,
             routes=surroundings.routes,
         )
-        self._deciding = _deciding(surroundings)
+        decider = surroundings.decider
+        self._questions = None if decider is None else Questions(decider, surroundings.decider_timeout)
         self._block_observers: list[BlockObserver] = []
         self._policy_observers: list[PolicyObserver] = []
 
@@ -129,18 +130,24 @@ class Authority:
         `tunnel` is the verdict on the intercepted tunnel through which the request came: what a decider said of it
         holds for what is inside. Raises nothing but cancellation; a client that leaves its question is denied.
         """
-        asked = self._asked(request, tunnel)
-        world = self._world if asked is None else replace(self._world, decider=asked)
-        try:
-            verdict, policy = await self._decide(request, world)
-            while self._policy is not policy:
-                # It changed while a lookup or a decider took its time; what it forbids now must not begin.
-                verdict, policy = await self._decide(request, world)
-        except asyncio.CancelledError:
-            if asked is not None and asked.waiting:
-                self._record(self._left(request))
-            raise
+        if self._questions is None:
+            verdict = await self._settle(request, self._world)
+        else:
+            with self._questions.about(request, tunnel) as asked:
+                try:
+                    verdict = await self._settle(request, replace(self._world, decider=asked))
+                except asyncio.CancelledError:
+                    if asked.waiting:
+                        self._record(self._left(request))
+                    raise
         self._record(verdict)
+        return verdict
+
+    async def _settle(self, request: NetworkPolicyRequest, world: World) -> Verdict:
+        verdict, policy = await self._decide(request, world)
+        while self._policy is not policy:
+            # It changed while a lookup or a decider took its time; what it forbids now must not begin.
+            verdict, policy = await self._decide(request, world)
         return verdict
 
     async def _decide(self, request: NetworkPolicyRequest, world: World) -> tuple[Verdict, NetworkPolicy | None]:
@@ -169,16 +176,15 @@ class Authority:
             return Unavailable(self._world.new_request_id(), request)
         return await decide(policy, request, self._world)
 
-    def _asked(self, request: NetworkPolicyRequest, tunnel: Allowed | None) -> AskedOnce | None:
-        if self._deciding is None:
-            return None
-        through = tunnel is not None and _was_decided(tunnel) and tunnel.request.target == request.target
-        return AskedOnce(self._deciding, NetworkDecision.allow() if through else None)
+    def client_left(self, client_address: str) -> None:
+        """A client is gone, or will send no more: a question to the decider on its behalf is answered with a deny."""
+        if self._questions is not None:
+            self._questions.client_left(client_address)
 
     def close(self) -> None:
-        """Ends every question to the decider."""
-        if self._deciding is not None:
-            self._deciding.close()
+        """Ends every question to the decider with a deny."""
+        if self._questions is not None:
+            self._questions.close()
 
     def deny(self, request: NetworkPolicyRequest, reason: BlockReason = BlockReason.POLICY_DENIED) -> Blocked:
         """A block that a guard outside the policy found, audited and recorded like any other."""
@@ -216,7 +222,7 @@ class Authority:
             return False
         host = judge_host(policy, request.target)
         # What a decider once allowed stays allowed, unless the lists now say otherwise.
-        kept = host is None and _was_decided(allowed) and not policy.hard_allowlist
+        kept = host is None and was_decided(allowed) and not policy.hard_allowlist
         if not kept and (host is None or host.decision is not Decision.ALLOW):
             return False
         use = judge_use(policy, request)
@@ -258,14 +264,3 @@ class Authority:
                 observer(verdict, entry)
             except Exception as error:
                 logger.error("an observer of blocks failed (%s)", type(error).__name__)
-
-
-def _deciding(surroundings: Surroundings) -> Deciding | None:
-    if surroundings.decider is None:
-        return None
-    return Deciding(surroundings.decider, timeout=surroundings.decider_timeout, note=logger.warning)
-
-
-def _was_decided(allowed: Allowed) -> bool:
-    """Whether a decider, not a list, allowed the host."""
-    return allowed.rulings[0].source is DecisionSource.DECIDER

@@ -93,6 +93,14 @@ class PolicedConnection(DirectEvents):
         finally:
             close_session(self.client.id)
 
+    def _process(self, event: events.Event) -> None:
+        """As the engine's own; a client that has gone leaves the questions that are asked for it."""
+        if isinstance(event, events.ConnectionClosed) and event.connection is self.client:
+            session = session_of(self.client.id)
+            if session and session.authority:
+                session.authority.client_left(session.client_address)
+        super()._process(event)
+
     async def handle_connection(self, connection: Connection) -> None:
         """As the engine's own, but it can be cut from the first byte on: its task is known before it reads."""
         if self.transports[connection].handler is None:

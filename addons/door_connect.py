@@ -26,15 +26,16 @@ from .http_head import HEAD_LIMIT
 class Connect:
     """Watches a client from the end of its request for a tunnel until there is an answer, which the client gives.
 
-    A client that goes away meanwhile stops the dial, but not the decision: it may be somebody else's as well.
+    A client that goes away meanwhile stops the dial, and whoever is asked to decide about it.
     """
 
-    __slots__ = ("_client", "_early", "_ended", "_verdict", "_way")
+    __slots__ = ("_client", "_deciding", "_early", "_ended", "_verdict", "_way")
 
     def __init__(self, client: DoorClient, early: bytes) -> None:
         self._client = client
         self._early = early  # what the client has sent for the tunnel
         self._ended = False  # the client has said that it will send no more
+        self._deciding = False
         self._verdict: Allowed | None = None
         self._way: Way | None = None
 
@@ -45,10 +46,12 @@ class Connect:
         if decision.done():
             self._act_on(self._verdict_of(decision, request))
             return
+        self._deciding = True
         self._watch(READ)
         decision.add_done_callback(lambda _: self._decided(decision, request))
 
     def _decided(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> None:
+        self._deciding = False
         if self._client.open:
             self._guarded(lambda: self._act_on(self._verdict_of(decision, request)))
 
@@ -109,6 +112,7 @@ class Connect:
         if self._way is not None:
             self._way.cancel()
         self._client.close()
+        self._leave()
 
     # -- the client meanwhile ----------------------------------------------------------------------------------------
 
@@ -121,6 +125,7 @@ class Connect:
             self._early += data
         elif data is not None:
             self._ended = True
+            self._leave()
         elif not self._client.open:
             self.close()
         if self._ended or len(self._early) >= HEAD_LIMIT:
@@ -128,6 +133,11 @@ class Connect:
 
     def crashed(self, error: Exception) -> None:
         self.close()
+
+    def _leave(self) -> None:
+        """Who has ended its side before the answer is taken for gone; that cannot be told apart."""
+        if self._deciding:
+            self._client.door.client_left(self._client.peer)
 
     def _is_waiting(self) -> bool:
         """Whether the client has sent nothing for the tunnel, and may still speak."""

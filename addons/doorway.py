@@ -102,6 +102,10 @@ class Doorway:
             decision.add_done_callback(self._decisions.discard)
         return decision
 
+    def client_left(self, peer: str) -> None:
+        """A client is gone, or will send no more, before it has got its answer."""
+        self._authority.client_left(peer)
+
     def reach(self, verdict: Allowed, on_done: Callable[[Outcome], None]) -> Way:
         """Opens the way to an allowed target; `on_done` is told the end of it, possibly before this returns."""
         return self.dialler.dial(verdict.addresses, verdict.request.port, partial(arrive, on_done))

@@ -43,6 +43,10 @@ class DoorAuthority(Protocol):
         """Answers without suspending when neither a decider nor the resolver is needed. Never raises."""
         ...
 
+    def client_left(self, client_address: str) -> None:
+        """A client is gone, or will send no more: nobody need think about it any longer."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TunnelReport:

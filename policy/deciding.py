@@ -150,19 +150,37 @@ class AskedOnce:
     `said` is an answer that was given before. `waiting`: the question is under way, or was cancelled.
     """
 
-    __slots__ = ("_asker", "_said", "waiting")
+    __slots__ = ("_asker", "_has_left", "_question", "_said", "waiting")
 
     def __init__(self, asker: Asker, said: NetworkDecision | None = None) -> None:
         self._asker = asker
         self._said = said
+        self._question: asyncio.Future[NetworkDecision] | None = None
+        self._has_left = False
         self.waiting = False
 
     async def ask(self, request: NetworkPolicyRequest) -> NetworkDecision:
         if self._said is None:
-            self.waiting = True
-            self._said = await self._asker.ask(request)
-            self.waiting = False
+            self._said = _DENY if self._has_left else await self._ask(request)
         return self._said
+
+    async def _ask(self, request: NetworkPolicyRequest) -> NetworkDecision:
+        self.waiting = True
+        self._question = asyncio.ensure_future(self._asker.ask(request))
+        try:
+            answer = await self._question
+        except asyncio.CancelledError:
+            if not self._has_left:
+                raise
+            answer = _DENY
+        self.waiting = False
+        return answer
+
+    def leave(self) -> None:
+        """The client is gone: the answer is a deny, and the others who ask the same wait on."""
+        self._has_left = True
+        if self._question is not None:
+            self._question.cancel()
 
 
 def _outline(use: Use) -> Use:

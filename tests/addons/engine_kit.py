@@ -16,6 +16,7 @@ from mitmproxy.master import Master
 from codex_network_proxy.addons.authority import Authority
 from codex_network_proxy.addons.master import RunningEngine, start_engine
 from codex_network_proxy.addons.runtime import RunOptions, Runtime
+from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
 from tests.kit.tls import TestAuthority
 
 PATIENCE = 10.0
@@ -307,14 +308,16 @@ class Lab:
 
 
 @asynccontextmanager
-async def laboratory(folder: Path, text: str | None = None, *, fast_path: bool = True) -> AsyncIterator[Lab]:
+async def laboratory(
+    folder: Path, text: str | None = None, *, fast_path: bool = True, decider: NetworkPolicyDecider | None = None
+) -> AsyncIterator[Lab]:
     """Starts an engine with this configuration; everything it needs lies in `folder`."""
     authority = TestAuthority(folder)
     config = folder / "config.toml"
     config.write_text(configuration() if text is None else text)
     environ = {"CODEX_HOME": str(folder), "TOKEN": SECRET, "SSL_CERT_FILE": str(authority.bundle)}
     pins = tuple(f"{name}=127.0.0.1" for name in NAMES)
-    runtime = Runtime(RunOptions(config=config, pins=pins, fast_path=fast_path), environ)
+    runtime = Runtime(RunOptions(config=config, pins=pins, fast_path=fast_path), environ, decider)
     lab = Lab(await start_engine(runtime, None), runtime, authority, config)
     try:
         async with asyncio.timeout(PATIENCE):
@@ -326,11 +329,18 @@ async def laboratory(folder: Path, text: str | None = None, *, fast_path: bool =
 Scenario = Callable[[Lab], Awaitable[Any]]
 
 
-def play(scenario: Scenario, folder: Path, text: str | None = None, *, fast_path: bool = True) -> Any:
+def play(
+    scenario: Scenario,
+    folder: Path,
+    text: str | None = None,
+    *,
+    fast_path: bool = True,
+    decider: NetworkPolicyDecider | None = None,
+) -> Any:
     """Runs a scenario against an engine of its own."""
 
     async def run() -> Any:
-        async with laboratory(folder, text, fast_path=fast_path) as lab:
+        async with laboratory(folder, text, fast_path=fast_path, decider=decider) as lab:
             return await scenario(lab)
 
     return asyncio.run(run())

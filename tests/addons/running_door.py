@@ -52,6 +52,7 @@ class FakeAuthority:
 
     def __init__(self) -> None:
         self.asked: list[NetworkPolicyRequest] = []
+        self.left: list[str] = []
         self.waiting = threading.Event()
         self.answer: asyncio.Future[None] | None = None
 
@@ -75,6 +76,9 @@ class FakeAuthority:
                 self.waiting.set()
                 await self.answer
         return blocked(request) if request.host == "slow-blocked.test" else allowed(request)
+
+    def client_left(self, client_address: str) -> None:
+        self.left.append(client_address)
 
 
 class FakeEngine:

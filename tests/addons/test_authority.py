@@ -342,6 +342,32 @@ def test_a_client_that_leaves_its_question_is_denied_and_the_others_wait_on() ->
     asyncio.run(run())
 
 
+def test_a_client_that_is_gone_is_denied_and_the_others_wait_on() -> None:
+    async def run() -> None:
+        world = FakeWorld()
+        decider = PromptDecider()
+        authority = Authority(compile_policy(()), Surroundings(world, world, world, decider=decider))
+        clients = ("127.0.0.1:1", "127.0.0.1:2")
+        requests = [replace(question("new.test"), client_address=client) for client in clients]
+        gone, stayer = (asyncio.ensure_future(authority.decide(request)) for request in requests)
+        await decider.until_asked(1)
+        authority.client_left("127.0.0.1:1")
+        authority.client_left("127.0.0.1:9")
+        verdict = await gone
+        assert isinstance(verdict, Blocked)
+        assert (verdict.reason, verdict.ruling.source) == ("policy_denied", "decider")
+        decider.answer.set_result(NetworkDecision.allow())
+        assert isinstance(await stayer, Allowed)
+        assert world.told() == [("domain", "deny", "policy_denied"), ("domain", "allow", "not_allowed")]
+
+    asyncio.run(run())
+
+
+def test_a_client_without_a_question_may_go() -> None:
+    world = FakeWorld()
+    Authority(compile_policy(), Surroundings(world, world, world)).client_left("127.0.0.1:1")
+
+
 def test_a_client_that_leaves_a_lookup_was_not_denied_by_anybody() -> None:
     class NoAnswer(FakeWorld):
         async def resolve(self, name: str, port: int) -> Sequence[IPAddress]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -133,6 +134,31 @@ def test_a_client_that_is_done_gets_its_refusal_and_the_end(door: RunningDoor) -
         assert client.read("CONNECT").status == 403
         assert client.ended()
     door.wait_until_empty()
+
+
+@pytest.mark.parametrize("goes", ["closes", "resets", "says that it is done"])
+def test_nobody_need_decide_about_a_client_that(goes: str, door: RunningDoor) -> None:
+    with Client(door.address) as client:
+        peer = "{}:{}".format(*client.sock.getsockname())
+        client.send(connect("slow.test:443"))
+        assert door.authority.waiting.wait(PATIENCE)
+        if goes == "resets":
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if goes == "says that it is done":
+            client.finish()
+        else:
+            client.sock.close()
+        door.wait_until(lambda: door.authority.left == [peer])
+        door.settle_decision()
+
+
+def test_a_client_that_goes_later_leaves_no_question(door: RunningDoor, echo: TcpOrigin) -> None:
+    with Client(door.address) as client:
+        client.send(connect(_at(echo, "slow.test")))
+        door.settle_decision()
+        assert client.read("CONNECT").status == 200
+    door.wait_until_empty()
+    assert door.authority.left == []
 
 
 def test_a_dial_that_fails_says_so(door: RunningDoor) -> None:

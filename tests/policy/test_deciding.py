@@ -380,6 +380,30 @@ def test_a_question_that_was_left_counts_as_waiting() -> None:
     asyncio.run(ask())
 
 
+def test_who_leaves_is_denied_and_the_others_wait_on() -> None:
+    async def ask() -> None:
+        decider = FakeDecider()
+        deciding = Deciding(decider)
+        leaver, stayer = AskedOnce(deciding), AskedOnce(deciding)
+        tasks = [asyncio.ensure_future(asked.ask(CONNECT)) for asked in (leaver, stayer)]
+        await turns()
+        leaver.leave()
+        assert await tasks[0] == DENY
+        assert not leaver.waiting
+        decider.answer(ALLOW)
+        assert await tasks[1] == ALLOW
+
+    asyncio.run(ask())
+
+
+def test_who_has_left_before_is_not_asked_about() -> None:
+    decider = FakeDecider()
+    asked = AskedOnce(Deciding(decider))
+    asked.leave()
+    assert asyncio.run(asked.ask(CONNECT)) == DENY
+    assert decider.calls == []
+
+
 def test_what_was_said_before_needs_no_question() -> None:
     decider = FakeDecider()
     assert asyncio.run(AskedOnce(Deciding(decider), NetworkDecision.deny("no")).ask(CONNECT)).reason == "no"
