@@ -62,6 +62,11 @@ def log_host_mismatch(client: str | None, target: str, host_header: str, reason:
     logger.info("request rejected due to mismatched Host header (%s)", fields)
 
 
+def log_socks_refusal(client: str, reason: str) -> None:
+    """A SOCKS client that was refused before any policy; the reply itself does not say why."""
+    logger.info("SOCKS request rejected (%s)", _fields(client=client, reason=reason))
+
+
 def log_unix_socket(client: str | None, path: str, *, allowed: bool) -> None:
     """A request for a unix socket; the path is the socket's own, which the operator configured."""
     level = logging.DEBUG if allowed else logging.INFO

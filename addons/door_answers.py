@@ -18,6 +18,7 @@ from codex_network_proxy.policy.decision import (
 from codex_network_proxy.policy.responses import BlockResponse, error_response, wire
 
 from .http_head import BadHead
+from .upstream_errors import UPSTREAM_FAILURE
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -45,8 +46,14 @@ def too_many_connections() -> bytes:
     return wire(error_response(503, "too many connections"), close=True)
 
 
+def socks_port(http_address: str | None) -> bytes:
+    """For a client that speaks HTTP to the SOCKS5 port."""
+    elsewhere = f"; the HTTP proxy listens on {http_address}" if http_address else ""
+    return wire(error_response(400, f"this port speaks SOCKS5, not HTTP{elsewhere}"), close=True)
+
+
 def dial_failed(verdict: Allowed, reason: str, *, close: bool) -> bytes:
-    return wire(error_response(502, f"upstream failure: {reason}", verdict.request_id), close=close)
+    return wire(error_response(502, f"{UPSTREAM_FAILURE}: {reason}", verdict.request_id), close=close)
 
 
 def failed_decision(request: NetworkPolicyRequest) -> Blocked:

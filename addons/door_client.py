@@ -69,8 +69,8 @@ class DoorClient(ABC):
         """Answers a tunnel whose target could not be reached; else as `refuse`."""
 
     @abstractmethod
-    def inspect(self, verdict: Allowed, early: bytes) -> None:
-        """Gives a tunnel that must be read to the engine; `early` is what the client sent ahead."""
+    def pass_on(self, verdict: Allowed, early: bytes) -> None:
+        """Gives a tunnel to the engine; `early` is what the client sent ahead."""
 
     # -- what all of them do -----------------------------------------------------------------------------------------
 

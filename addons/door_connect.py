@@ -17,10 +17,12 @@ from codex_network_proxy.policy.decision import (
 from codex_network_proxy.socks.poller import ERROR, READ
 
 from . import door_answers as answers
+from .decision_log import log_upstream_failure
 from .door_client import DoorClient
 from .door_reach import Outcome, Reached, Way
 from .door_tunnels import holds
 from .http_head import HEAD_LIMIT
+from .upstream_errors import UPSTREAM_FAILURE
 
 
 class Connect:
@@ -64,10 +66,11 @@ class Connect:
 
     def _act_on(self, verdict: Verdict) -> None:
         match verdict:
-            case Allowed(inspect=True):
-                self._client.inspect(verdict, self._early)
-            case Allowed():
-                self._reach(verdict)
+            case Allowed(inspect=inspect):
+                if inspect or not self._client.door.fast_path:
+                    self._client.pass_on(verdict, self._early)
+                else:
+                    self._reach(verdict)
             case Blocked() | Unresolved() | Unavailable():
                 self._client.refuse(verdict, waiting=self._is_waiting(), ended=self._ended)
             case _:
@@ -89,6 +92,7 @@ class Connect:
         client.door.dialling.discard(self)
         self._verdict = self._way = None
         if not isinstance(outcome, Reached):
+            log_upstream_failure(verdict.request, verdict.request_id, f"{UPSTREAM_FAILURE}: {outcome.text}")
             client.unreachable(verdict, outcome, waiting=self._is_waiting(), ended=self._ended)
             return
         try:

@@ -99,7 +99,7 @@ class DoorConnection(DoorClient):
     def granted(self, upstream: socket.socket) -> bytes:
         return answers.ESTABLISHED
 
-    def inspect(self, verdict: Allowed, early: bytes) -> None:
+    def pass_on(self, verdict: Allowed, early: bytes) -> None:
         assert self._head
         self.hand_over(self._head[1] + early, verdict)
 

@@ -44,7 +44,8 @@ class Doors:
         else:
             runtime.started.set()
             if self._settings.owns_runtime:
-                logger.info("HTTP proxy listening on %s", runtime.http_address)
+                for line in runtime.listeners():
+                    logger.info("%s", line)
 
     def open(self, runtime: Runtime) -> None:
         """Connects authority, door, engine and mitmweb. Raises `OSError` when an address cannot be had."""

@@ -56,6 +56,7 @@ class Doorway:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.fast_path = fast_path
+        self.http_address: str | None = None  # for clients that mistake one port for the other
         self.poller = Poller(loop, self.contain)
         self.dialler = Dialler(loop, self.poller, fallback=limits.fallback_seconds, limit=limits.dial_seconds)
         self.tunnels = Tunnels(loop, self.poller, observer)

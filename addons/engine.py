@@ -14,11 +14,12 @@ from mitmproxy.master import Master
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layers import modes
 
-from codex_network_proxy.policy.decision import Allowed
+from codex_network_proxy.policy.decision import Allowed, NetworkProtocol
 
 from .connection import PolicedConnection
 from .door_tunnels import holds
 from .handover import HandOver
+from .socks_tunnels import SocksTunnel
 from .tenant import Tenant
 
 logger = logging.getLogger("codex_network_proxy")
@@ -104,7 +105,7 @@ class InProcessEngine:
         served.handler = handler = PolicedConnection(master, reader, writer, master.options, self._mode)
         handler.tenant, handler.scope = self._tenant, served.handover.scope
         handler.tunnel = served.handover.verdict
-        handler.layer = modes.HttpProxy(handler.layer.context)
+        handler.layer = _top_layer(served.handover)(handler.layer.context)
         await _run(master, handler, writer)
 
 
@@ -117,6 +118,11 @@ async def _run(master: Master, handler: PolicedConnection, writer: asyncio.Strea
         writer.transport.abort()
         raise
     writer.close()
+
+
+def _top_layer(handover: HandOver) -> type[modes.HttpProxy] | type[SocksTunnel]:
+    by_socks = handover.verdict and handover.verdict.request.protocol is NetworkProtocol.SOCKS5_TCP
+    return SocksTunnel if by_socks else modes.HttpProxy
 
 
 def _cut(task: asyncio.Task[None], handler: PolicedConnection | None) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP listener: reads one request head, asks the authority, then answers, relays, or hands over."""
+"""The listeners, for HTTP and for SOCKS5: a request is read and judged; then answered, relayed, or handed over."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 from codex_network_proxy.policy.decision import Allowed
-from codex_network_proxy.socks.listener import Listener, bind, raise_descriptor_limit
+from codex_network_proxy.socks.listener import Listener, address_text, bind, raise_descriptor_limit
 
 from .door_connection import DoorConnection
-from .doorway import DoorLimits, Doorway, Log
+from .door_socks import SocksConnection
+from .doorway import ClientKind, DoorLimits, Doorway, Log
 from .handover import DoorAuthority, Engine, TunnelObserver
 
 __all__ = ["DoorLimits", "FrontDoor"]
@@ -19,7 +20,7 @@ logger = logging.getLogger("codex_network_proxy")
 
 
 class FrontDoor:
-    """Owns the HTTP listeners of one proxy. Use it inside a running event loop; not thread-safe.
+    """Owns the listeners of one proxy, whose clients share its limits. Needs a running event loop; not thread-safe.
 
     Without `fast_path` every connection goes to the engine, with the same decisions.
     """
@@ -48,13 +49,22 @@ class FrontDoor:
 
         Raises `OSError` with a text for people when the address is in use or not ours.
         """
+        doorway, address = self._listen(host, port, DoorConnection)
+        doorway.http_address = doorway.http_address or address_text(address)
+        return address
+
+    def start_socks(self, host: str, port: int) -> tuple[str, int]:
+        """`start` for clients that speak SOCKS5."""
+        return self._listen(host, port, SocksConnection)[1]
+
+    def _listen(self, host: str, port: int, speaks: ClientKind) -> tuple[Doorway, tuple[str, int]]:
         sock = bind(host, port)
         raise_descriptor_limit()
         if self._doorway is None:
             self._doorway = self._build()
-        listener = Listener(self._doorway.poller, sock, partial(self._doorway.accepted, DoorConnection))
+        listener = Listener(self._doorway.poller, sock, partial(self._doorway.accepted, speaks))
         self._listeners.append(listener)
-        return listener.address
+        return self._doorway, listener.address
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
         """Closes the open tunnels that `still_allowed` no longer holds for, within moments; how many."""

@@ -18,6 +18,9 @@ class HandOver:
     request head first. `verdict` is the decision on the CONNECT target when the door made one; without it the
     addon chain decides. `done` is called exactly once, when the engine has closed the connection. `scope` is what the
     embedding code said of the client.
+
+    A verdict on SOCKS5 means that the client still waits for the reply to its request; `received` is what it sent
+    after it, for the tunnel.
     """
 
     sock: socket.socket

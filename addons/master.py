@@ -56,14 +56,14 @@ class RunningEngine:
         """What the ready file holds: the addresses as bound."""
         interception = self._runtime.tls.interception
         ca = str(interception.ca) if interception else None
-        found: dict[str, object] = {"http": self._runtime.http_address, "socks": None, "ca": ca}
+        found: dict[str, object] = {"http": self._runtime.http_address, "socks": self._runtime.socks_address, "ca": ca}
         if web_url := getattr(self._master, "web_url", None):
             found["web"] = web_url
         return found
 
     def listeners(self) -> list[str]:
         """One line for each listener, for the person who started the proxy."""
-        lines = [f"HTTP proxy listening on {self._runtime.http_address}"]
+        lines = self._runtime.listeners()
         if web_url := getattr(self._master, "web_url", None):
             lines.append(f"mitmweb listening on {web_url}")
         return lines

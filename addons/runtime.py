@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,11 @@ from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ConfigError
 from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
+from codex_network_proxy.policy.listeners import Bind
+from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.overlays import UNMANAGED, ManagedPolicy
 from codex_network_proxy.policy.settings import NetworkSettings
+from codex_network_proxy.socks.listener import address_text
 
 from .audit_sinks import close_all
 from .auditing import NOBODY, Watchers, open_audit, watch_blocks
@@ -102,6 +106,7 @@ class Runtime:
         self.live = LivePolicy(self.authority, settings, self._managed)
         self.door: FrontDoor | None = None
         self.http_address: str | None = None
+        self.socks_address: str | None = None
         self.started = asyncio.Event()
         self.failure: Exception | None = None
 
@@ -126,12 +131,37 @@ class Runtime:
             logger.warning("%s", warning)
 
     def open_door(self, engine: Engine, observer: TunnelObserver | None = None) -> None:
-        """Binds the HTTP listener and remembers the address as bound. Raises `OSError` when it cannot be had."""
-        self.door = FrontDoor(self.authority, engine, observer=observer, fast_path=self.options.fast_path)
-        address = self.settings.http_bind.address
-        host, port = self.door.start(str(address.host), address.port)
-        self.authority.own_listeners.add(port)
-        self.http_address = _shown(host, port)
+        """Binds the listeners and remembers their addresses as bound.
+
+        Raises `OSError` when one of them cannot be had; then none listens.
+        """
+        door = FrontDoor(self.authority, engine, observer=observer, fast_path=self.options.fast_path)
+        http, socks = self.settings.http_bind, self.settings.socks_bind if self.settings.enable_socks5 else None
+        if socks and http.address == socks.address and http.address.port:
+            raise OSError(errno.EADDRINUSE, f"{http.address} is both proxy_url and socks_url; write two ports")
+        try:
+            self.http_address = self._listen(door.start, http)
+            if socks:
+                self.socks_address = self._listen(door.start_socks, socks)
+        except OSError:
+            door.close()
+            raise
+        self.door = door
+        self._warn_of_limited_socks()
+
+    def _listen(self, start: Callable[[str, int], tuple[str, int]], bind: Bind) -> str:
+        address = start(str(bind.address.host), bind.address.port)
+        self.authority.own_listeners.add(address[1])
+        return address_text(address)
+
+    def _warn_of_limited_socks(self) -> None:
+        if self.socks_address and self.settings.mode is NetworkMode.LIMITED:
+            logger.warning('SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5')
+
+    def listeners(self) -> list[str]:
+        """One line for each listener, for the person who started the proxy."""
+        socks = [f"SOCKS5 proxy listening on {self.socks_address}"] if self.socks_address else []
+        return [f"HTTP proxy listening on {self.http_address}", *socks]
 
     def reload_if_changed(self) -> bool:
         """Puts a changed file in force. A broken one closes the proxy until it is repaired (spec A1.6)."""
@@ -153,12 +183,15 @@ class Runtime:
             logger.error("the configuration is broken; every request is refused until it is repaired")
             self.authority.replace(None)
             return
-        if needs_restart(self.settings, settings):
+        old = self.settings
+        if needs_restart(old, settings):
             logger.warning("listener addresses changed in the configuration; they take effect after a restart")
         self._resolver.forget()
         self.loaded, self.tls = loaded, tls
         self.warn()
         self.live.put(settings, policy)
+        if old.mode is not settings.mode:
+            self._warn_of_limited_socks()
         logger.info("reloaded config from %s", self._watch.source.path)
 
     def close(self) -> None:
@@ -169,7 +202,3 @@ class Runtime:
         self.authority.close()
         self._resolver.close()
         close_all([*self.audit.sinks, *self._told_of_blocks])
-
-
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

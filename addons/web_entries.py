@@ -19,6 +19,7 @@ from codex_network_proxy.policy.decision import (
     DecisionSource,
     HttpUse,
     NetworkPolicyRequest,
+    NetworkProtocol,
     Tunnel,
 )
 from codex_network_proxy.policy.responses import BlockResponse, connect_response, error_code
@@ -30,6 +31,16 @@ BLOCK_MARKER = ":no_entry:"
 
 COLUMNS = ("tls", "path", "method", "status", "comment", "size", "time")
 """mitmweb's own, but the comment in place of the icon of a content type."""
+
+_METHODS = {
+    NetworkProtocol.HTTP: b"CONNECT",
+    NetworkProtocol.HTTPS_CONNECT: b"CONNECT",
+    NetworkProtocol.SOCKS5_TCP: b"SOCKS5",
+    NetworkProtocol.SOCKS5_UDP: b"SOCKS5-UDP",
+}
+"""What the list shows in place of a method. SOCKS5 has none; so a person sees which door it was."""
+
+_SOCKS = (NetworkProtocol.SOCKS5_TCP, NetworkProtocol.SOCKS5_UDP)
 
 _WHY: dict[str, str] = {
     BlockReason.NOT_ALLOWED: "no entry of allowed_domains covers {target}",
@@ -63,12 +74,14 @@ def _why(verdict: Blocked) -> str:
     use = verdict.request.use
     if verdict.reason == BlockReason.MITM_REQUIRED and isinstance(use, HttpUse) and not use.secure:
         return "a host with mitm_hooks is reached over https only"
+    if verdict.reason == BlockReason.METHOD_NOT_ALLOWED and verdict.request.protocol in _SOCKS:
+        return "limited mode passes no SOCKS5"
     words = _WHY.get(verdict.reason, "a safety check failed, see the log")
     return words.format(host=verdict.request.host, target=verdict.request.target)
 
 
 class WebEntries:
-    """Puts into the view what the engine does not show by itself: CONNECT blocks and relayed tunnels."""
+    """Puts into the view what the engine does not show by itself: relayed tunnels, and the blocks of tunnels."""
 
     name = "codex-web-entries"
 
@@ -127,11 +140,11 @@ def _connect_flow(request: NetworkPolicyRequest, answer: BlockResponse, started:
     host, _, port = (request.client_address or "unknown:0").rpartition(":")
     client = connection.Client(peername=(host.strip("[]"), int(port)), sockname=("", 0), timestamp_start=started)
     server = connection.Server(address=(request.host, request.port))
-    # A CONNECT has no scheme; mitmweb would show `://host:443`.
+    # A tunnel has no scheme; mitmweb would show `://host:443`.
     scheme = b"https" if request.port == 443 else b"tcp"
     flow = http.HTTPFlow(client, server)
     flow.request = http.Request(
-        request.host, request.port, b"CONNECT", scheme, str(request.target).encode(), b"", b"HTTP/1.1",
+        request.host, request.port, _METHODS[request.protocol], scheme, str(request.target).encode(), b"", b"HTTP/1.1",
         http.Headers(), b"", None, started, started,
     )  # fmt: skip
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]

@@ -17,6 +17,7 @@ from codex_network_proxy.addons.authority import Authority
 from codex_network_proxy.addons.master import RunningEngine, start_engine
 from codex_network_proxy.addons.runtime import RunOptions, Runtime
 from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
+from tests.kit.socks_client import GRANTED, GREETING, socks_request
 from tests.kit.tls import TestAuthority
 
 PATIENCE = 10.0
@@ -46,6 +47,7 @@ def configuration(mode: str = "full", hooks: str = HOOK, lines: Sequence[str] = 
     values = {
         "enabled": "true",
         "proxy_url": '"http://127.0.0.1:0"',
+        "socks_url": '"http://127.0.0.1:0"',
         "mode": f'"{mode}"',
         "mitm": "true",
         "allow_local_binding": "true",
@@ -263,9 +265,9 @@ class Lab:
         self._servers.append(server)
         return origin
 
-    async def client(self) -> Peer:
-        """A connection to the proxy."""
-        host, _, port = str(self.engine.addresses()["http"]).rpartition(":")
+    async def client(self, listener: str = "http") -> Peer:
+        """A connection to the proxy, to one of its listeners as the ready file names them."""
+        host, _, port = str(self.engine.addresses()[listener]).rpartition(":")
         peer = Peer(*await asyncio.open_connection(host, int(port)))
         self._peers.append(peer)
         return peer
@@ -276,6 +278,22 @@ class Lab:
         target = f"{host}:{port}".encode()
         answer = await peer.ask(b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (target, target) + early, "CONNECT")
         assert answer.status == 200, answer
+        return peer
+
+    async def ask_socks(self, port: int, host: str = HOOKED, early: bytes = b"") -> tuple[Peer, int]:
+        """A connection on which a SOCKS5 tunnel was asked for, and the code of the reply."""
+        peer = await self.client("socks")
+        await peer.send(GREETING + socks_request(host.encode(), port) + early)
+        assert await peer.reader.readexactly(len(GRANTED)) == GRANTED
+        answer = await peer.reader.readexactly(10)
+        assert (answer[0], answer[2:4]) == (5, b"\0\1"), answer
+        return peer, answer[1]
+
+    async def socks_tunnel(self, port: int, host: str = HOOKED, alpn: Sequence[str] = ("http/1.1",)) -> Peer:
+        """A SOCKS5 tunnel in which TLS with the proxy is established."""
+        peer, code = await self.ask_socks(port, host)
+        assert code == 0
+        await peer.writer.start_tls(self.trust(alpn), server_hostname=host)
         return peer
 
     async def tunnel(

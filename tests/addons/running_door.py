@@ -120,7 +120,7 @@ class RunningDoor:
         self.engine = FakeEngine()
         self.observer = FakeObserver()
         self.log: list[str] = []
-        self.address = ""
+        self.address = self.socks = ""
         self._host = host
         self.door = FrontDoor(
             self.authority,
@@ -138,6 +138,12 @@ class RunningDoor:
         host, port = self.call(lambda: self.door.start(self._host, 0))
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return self
+
+    def open_socks(self) -> str:
+        """Starts a SOCKS5 listener as well, and returns its address."""
+        host, port = self.call(lambda: self.door.start_socks(self._host, 0))
+        self.socks = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return self.socks
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.call(self.door.close)

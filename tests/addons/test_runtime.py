@@ -28,6 +28,7 @@ default_permissions = "test"
 [permissions.test.network]
 enabled = true
 proxy_url = "http://127.0.0.1:0"
+socks_url = "http://127.0.0.1:0"
 allow_local_binding = true
 """
 HOOK = """

@@ -17,6 +17,7 @@ from tests.kit.policies import OPEN
 from tests.kit.process import Process, clean_environment
 from tests.kit.proxy import MitmdumpProcess, ProxyProcess, serve_command
 from tests.kit.raw import Client, connect, exchange, get, split_address
+from tests.kit.socks_client import SocksClient
 from tests.kit.tcp_origins import TcpOrigin, echo_bytes
 from tests.kit.websocket import TEXT, read_frame, upgrade
 from tests.kit.world import World
@@ -28,12 +29,17 @@ def test_the_ready_file_says_who_and_where(tmp_path: Path) -> None:
     with ProxyProcess(tmp_path, OPEN) as proxy:
         ready = json.loads(proxy.ready_file.read_text())
         assert ready["pid"] == proxy.child.pid
-        host, port = split_address(ready["http"])
-        assert host == "127.0.0.1"
-        assert port in [bound for _, bound in proxy.world.binds()] or 0 in [bound for _, bound in proxy.world.binds()]
-        assert {"socks", "ca"} <= set(ready)
-        lines = proxy.output.splitlines()
-        assert lines.count(f"HTTP proxy listening on {ready['http']}") == 1, "one line for each listener"
+        for name in ("http", "socks"):
+            host, port = split_address(ready[name])
+            assert host == "127.0.0.1"
+            assert port in [bound for _, bound in proxy.world.binds()] or 0 in [port for _, port in proxy.world.binds()]
+            Client(ready[name]).sock.close()
+        assert "ca" in ready
+        lines = [line for line in proxy.output.splitlines() if "listening" in line]
+        assert lines == [
+            f"HTTP proxy listening on {ready['http']}",
+            f"SOCKS5 proxy listening on {ready['socks']}",
+        ]
         assert all(address == "127.0.0.1" for address, _ in proxy.world.binds())
 
 
@@ -107,23 +113,48 @@ def test_nothing_is_left_in_the_temporary_folder_or_open_to_others(tmp_path: Pat
     assert proxy.audit_log not in readable, "the audit log is for its owner"
 
 
+@pytest.mark.parametrize("key", ["proxy_url", "socks_url"])
 @pytest.mark.parametrize("url", ["http://0.0.0.0:0", "http://[::]:0", "http://192.0.2.1:0", "http://proxy.lan.test:0"])
-def test_l01_it_listens_on_loopback_only(url: str, tmp_path: Path) -> None:
-    with ProxyProcess(tmp_path, replace(OPEN, lines=(f'proxy_url = "{url}"',))) as proxy:
+def test_l01_it_listens_on_loopback_only(url: str, key: str, tmp_path: Path) -> None:
+    with ProxyProcess(tmp_path, replace(OPEN, lines=(f'{key} = "{url}"',))) as proxy:
         assert {address for address, _ in proxy.world.binds()} <= {"127.0.0.1", "::1"}
         assert exchange(proxy.http, get("http://denied.test/")).status == 403
 
 
-def test_a_port_in_use(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["proxy_url", "socks_url"])
+def test_a_port_in_use(key: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        proxy = ProxyProcess(tmp_path, replace(OPEN, lines=(f'proxy_url = "http://127.0.0.1:{port}"',)))
+        proxy = ProxyProcess(tmp_path, replace(OPEN, lines=(f'{key} = "http://127.0.0.1:{port}"',)))
         with Process(proxy.command, proxy.environment, tmp_path) as process:
             assert process.ended() == 1
-    assert f"127.0.0.1:{port}" in process.output
-    assert "in use" in process.output
-    assert "Traceback" not in process.output
+    (line,) = process.output.splitlines()
+    assert line.endswith(f"127.0.0.1:{port} is in use by another program")
     assert not proxy.ready_file.exists()
+
+
+def test_one_address_for_both_listeners(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    lines = tuple(f'{key} = "http://127.0.0.1:{port}"' for key in ("proxy_url", "socks_url"))
+    proxy = ProxyProcess(tmp_path, replace(OPEN, lines=lines))
+    with Process(proxy.command, proxy.environment, tmp_path) as process:
+        assert process.ended() == 1
+    (line,) = process.output.splitlines()
+    assert line.endswith(f"127.0.0.1:{port} is both proxy_url and socks_url; write two ports")
+    assert proxy.world.binds() == []
+
+
+def test_socks5_can_be_left_out(tmp_path: Path) -> None:
+    with ProxyProcess(tmp_path, replace(OPEN, lines=("enable_socks5 = false",))) as proxy:
+        assert json.loads(proxy.ready_file.read_text())["socks"] is None
+        assert len(proxy.world.binds()) == 1
+        assert "SOCKS5" not in proxy.output
+
+
+def test_limited_mode_says_at_once_that_socks5_is_blocked(tmp_path: Path) -> None:
+    with ProxyProcess(tmp_path, replace(OPEN, mode="limited")) as proxy:
+        assert 'SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5' in proxy.output
 
 
 def test_disabled_binds_nothing(tmp_path: Path) -> None:
@@ -226,3 +257,20 @@ def test_an_engine_listener_of_the_users_own_is_policed(tmp_path: Path, origin: 
         assert exchange(own, connect(f"evil.test:{origin.port}"), "CONNECT").status == 403
         assert not origin.recorder.since(mark)
     assert proxy.audit_log.exists()
+
+
+def test_the_script_serves_both_ports_and_says_so(tmp_path: Path) -> None:
+    with MitmdumpProcess(tmp_path, OPEN) as proxy, SocksClient(proxy.socks) as client:
+        assert exchange(proxy.http, get("http://denied.test/")).status == 403
+        assert client.command(b"denied.test", 443).code == 2
+
+
+@pytest.mark.parametrize("key", ["proxy_url", "socks_url"])
+def test_the_script_ends_when_one_of_its_ports_is_in_use(key: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        proxy = MitmdumpProcess(tmp_path, replace(OPEN, lines=(f'{key} = "http://127.0.0.1:{port}"',)))
+        with Process(proxy.command, proxy.environment, tmp_path) as process:
+            assert process.ended() == 1
+    assert f"127.0.0.1:{port} is in use by another program" in process.output
+    assert "listening on" not in process.output

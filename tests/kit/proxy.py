@@ -122,11 +122,14 @@ class MitmdumpProcess(ProxyProcess):
     def wait_ready(self, patience: float = PATIENCE) -> None:
         self.until_printed("HTTP proxy listening on", patience)
         self.http = self.address_in(self.output)
+        if "enable_socks5 = false" not in self.config.read_text():
+            self.until_printed("SOCKS5 proxy listening on", patience)
+            self.socks = self.address_in(self.output, "SOCKS5")
         self.ca = self.home / "proxy" / "ca.pem"
 
     @staticmethod
-    def address_in(output: str) -> str:
-        """The HTTP listener's address as the log tells it."""
-        found = re.search(r"HTTP proxy listening on (?:http://)?(\S+:\d+)", output)
+    def address_in(output: str, listener: str = "HTTP") -> str:
+        """A listener's address as the log tells it."""
+        found = re.search(rf"{listener} proxy listening on (?:http://)?(\S+:\d+)", output)
         assert found, output
         return found[1]
