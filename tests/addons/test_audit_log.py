@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from codex_network_proxy.addons.audit_log import AuditLog
+from codex_network_proxy.addons.audit_log import AuditLog, LogFile
 from codex_network_proxy.addons.audit_sinks import AuditSinks
 from codex_network_proxy.addons.log_file import RotatingLogFile
 from codex_network_proxy.addons.seldom import Monotonic, Seldom
@@ -84,7 +84,7 @@ def audit(tmp_path: Path) -> Iterator[Make]:
     made: list[AuditLog] = []
 
     def make(
-        file: FakeFile | None = None, path: Path | None = None, *, monotonic: Monotonic = time.monotonic, **pace: float
+        file: LogFile | None = None, path: Path | None = None, *, monotonic: Monotonic = time.monotonic, **pace: float
     ) -> AuditLog:
         asked = replace(Pace(delay=0.0, retry=0.0), **pace)  # type: ignore[arg-type]  # the queue's limit is a whole number
         audit_log = AuditLog(path or tmp_path / "log" / "audit.jsonl", file=file, pace=asked, monotonic=monotonic)
@@ -275,6 +275,19 @@ def test_a_folder_removed_while_running_is_made_again(audit: Make, tmp_path: Pat
     audit_log.emit(event(1))
     close(audit_log)
     assert ids(path.read_bytes()) == ["id-1"]
+
+
+def test_files_that_fill_up_under_load_are_moved_on_without_losing_an_event(audit: Make, tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit_log = audit(RotatingLogFile(path, max_bytes=40_000, keep=1_000), path, batch=50)
+    for number in range(5_000):
+        audit_log.emit(event(number))
+    close(audit_log)
+    moved = sorted(tmp_path.glob("audit.jsonl.*"), key=lambda file: -int(file.suffix[1:]))
+    assert len(moved) > 10
+    assert ids(b"".join(file.read_bytes() for file in (*moved, path))) == [f"id-{number}" for number in range(5_000)]
+    assert {file.stat().st_mode & 0o777 for file in (*moved, path)} == {0o600}
+    assert audit_log.dropped == 0
 
 
 class Recording(FakeFile):
