@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
-from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest
+from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest, is_reported
 from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT
 from codex_network_proxy.policy.decision import (
     Allowed,
@@ -35,10 +35,12 @@ from codex_network_proxy.policy.engine import (
     judge_use,
 )
 from codex_network_proxy.policy.interfaces import AuditSink, Clock, NetworkPolicyDecider, Resolver
-from codex_network_proxy.policy.modes import NetworkMode, method_allowed
+from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.unix_sockets import keeps_socket
 from codex_network_proxy.policy.upstream import DIRECT, UpstreamRoutes
 
 from .decision_log import log_verdict, log_violation
+from .local_sockets import LocalSockets
 from .own_listeners import OwnListeners
 from .questions import Questions, was_decided
 
@@ -74,6 +76,7 @@ class Surroundings:
     metadata: tuple[tuple[str, str], ...] = ()
     recording: Callable[[], bool] | None = None
     routes: UpstreamRoutes = DIRECT
+    sockets: LocalSockets | None = None
 
 
 class Authority:
@@ -82,6 +85,7 @@ class Authority:
     def __init__(self, policy: NetworkPolicy, surroundings: Surroundings) -> None:
         self._policy: NetworkPolicy | None = policy
         self._outside = surroundings
+        self.sockets = surroundings.sockets
         self.own_listeners = OwnListeners()
         self.blocked = BlockedBuffer()
         self._world = World(
@@ -89,6 +93,7 @@ class Authority:
             new_request_id=RequestIds(),
             is_own_listener=self.own_listeners,
             routes=surroundings.routes,
+            sockets=surroundings.sockets,
         )
         decider = surroundings.decider
         self._questions = None if decider is None else Questions(decider, surroundings.decider_timeout)
@@ -182,29 +187,16 @@ class Authority:
             self._questions.client_left(client_address)
 
     def close(self) -> None:
-        """Ends every question to the decider with a deny."""
+        """Ends every question, to the decider with a deny, and to the file system."""
         if self._questions is not None:
             self._questions.close()
+        if self.sockets is not None:
+            self.sockets.close()
 
     def deny(self, request: NetworkPolicyRequest, reason: BlockReason = BlockReason.POLICY_DENIED) -> Blocked:
         """A block that a guard outside the policy found, audited and recorded like any other."""
         verdict = self._failed(request, reason)
         self._record(verdict)
-        return verdict
-
-    def refuse_unix_socket(self, request: NetworkPolicyRequest) -> Blocked | Unavailable:
-        """A request with `x-unix-socket`, on a platform without unix sockets (spec B4.4): audited, not buffered."""
-        policy, request_id = self._policy, self._world.new_request_id()
-        if policy is None:
-            return Unavailable(request_id, request)
-        reason, source = BlockReason.UNIX_SOCKET_UNSUPPORTED, DecisionSource.PROXY_STATE
-        if not policy.enabled:
-            reason = BlockReason.PROXY_DISABLED
-        elif not method_allowed(policy.mode, request.method or ""):
-            reason, source = BlockReason.METHOD_NOT_ALLOWED, DecisionSource.MODE_GUARD
-        ruling = Ruling(Decision.DENY, reason, source, PolicyScope.NON_DOMAIN)
-        verdict = Blocked(request_id, request, (ruling,))
-        self._audit(verdict, self._outside.clock.now())
         return verdict
 
     def _failed(self, request: NetworkPolicyRequest, reason: BlockReason = BlockReason.POLICY_DENIED) -> Blocked:
@@ -220,6 +212,8 @@ class Authority:
         policy, request = self._policy, allowed.request
         if policy is None or not policy.enabled:
             return False
+        if allowed.socket is not None:
+            return keeps_socket(policy, request, allowed.socket, self.sockets)
         host = judge_host(policy, request.target)
         # What a decider once allowed stays allowed, unless the lists now say otherwise.
         kept = host is None and was_decided(allowed) and not policy.hard_allowlist
@@ -243,7 +237,7 @@ class Authority:
         if not isinstance(verdict, Unavailable):
             self._audit(verdict, now)
         log_verdict(verdict, self.mode)
-        if isinstance(verdict, Blocked):
+        if isinstance(verdict, Blocked) and is_reported(verdict):
             self._report(verdict, now)
 
     def _audit(self, verdict: Verdict, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from mitmproxy import http
 
@@ -14,9 +15,10 @@ from codex_network_proxy.policy.responses import (
     error_response,
     inner_response,
     plain_response,
+    socket_response,
 )
 
-from .flow_requests import BadRequest, connect_request, http_request, is_inner
+from .flow_requests import BadRequest, asks_for_socket, connect_request, http_request, is_inner, socket_request
 from .sessions import Session, session_for
 from .web_entries import describe_block, mark
 
@@ -35,6 +37,8 @@ def refuse(flow: http.HTTPFlow, verdict: Refusal) -> None:
     """Answers the flow with the verdict, in the form of its door (spec A5)."""
     if flow.request.data.method == b"CONNECT":
         response = connect_response(verdict)
+    elif verdict.request.socket_path is not None:
+        response = socket_response(verdict)
     elif is_inner(flow):
         response = inner_response(verdict)
     else:
@@ -82,9 +86,15 @@ def _known_request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyReques
     if candidate := session.candidates.get(flow.id):
         return candidate.request
     try:
-        return (connect_request if flow.request.data.method == b"CONNECT" else http_request)(flow, session)
+        return _question(flow)(flow, session)
     except BadRequest:
         return None
+
+
+def _question(flow: http.HTTPFlow) -> Callable[[http.HTTPFlow, Session], NetworkPolicyRequest]:
+    if flow.request.data.method == b"CONNECT":
+        return connect_request
+    return socket_request if asks_for_socket(flow) else http_request
 
 
 def answer(flow: http.HTTPFlow, response: BlockResponse) -> None:

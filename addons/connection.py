@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from typing import Any
 
@@ -161,7 +162,7 @@ class PolicedConnection(DirectEvents):
         server.timestamp_start = time.time()
         sock = None
         try:
-            sock = await dial(verdict.addresses, server.address[1])
+            sock = await self._reach(verdict, server.address[1])
             return await asyncio.open_connection(sock=sock)
         except DialError:
             raise
@@ -169,6 +170,15 @@ class PolicedConnection(DirectEvents):
             if sock is not None:
                 sock.close()
             raise DialError(DialFailure.OTHER) from error
+
+    async def _reach(self, verdict: Allowed, port: int) -> socket.socket:
+        if verdict.socket is None:
+            return await dial(verdict.addresses, port)
+        session = session_of(self.client.id)
+        sockets = session.authority.sockets if session and session.authority else None
+        if sockets is None:
+            raise DialError(DialFailure.OTHER)
+        return await sockets.dial(verdict.socket)
 
     async def _failed(
         self, command: commands.OpenConnection, hook_data: server_hooks.ServerConnectionHookData, error: str
@@ -189,8 +199,11 @@ class PolicedConnection(DirectEvents):
         server, session = command.connection, session_of(self.client.id)
         server.timestamp_tcp_setup = time.time()
         server.state = ConnectionState.OPEN
-        server.peername = writer.get_extra_info("peername")
-        server.sockname = writer.get_extra_info("sockname")
+        if verdict.socket is None:
+            server.peername = writer.get_extra_info("peername")
+            server.sockname = writer.get_extra_info("sockname")
+        else:  # the ends of a unix socket have no host and port
+            server.peername = server.address
         self.transports[server] = ConnectionIO(handler=asyncio.current_task(), reader=reader, writer=writer)
         if session:
             session.dialled_under(server.id, verdict)

@@ -67,13 +67,6 @@ def log_socks_refusal(client: str, reason: str) -> None:
     logger.info("SOCKS request rejected (%s)", _fields(client=client, reason=reason))
 
 
-def log_unix_socket(client: str | None, path: str, *, allowed: bool) -> None:
-    """A request for a unix socket; the path is the socket's own, which the operator configured."""
-    level = logging.DEBUG if allowed else logging.INFO
-    fields = _fields(client=client or "unknown", path=path)
-    logger.log(level, "unix socket %s (%s)", "allowed" if allowed else "blocked", fields)
-
-
 def log_upstream_failure(request: NetworkPolicyRequest, request_id: str, message: str) -> None:
     """A request or tunnel that passed, and whose server could not be reached."""
     fields = _fields(**_who(request), request_id=request_id)
@@ -120,7 +113,9 @@ def _blocked(verdict: Blocked, subject: str, mode: str) -> str:
 
 
 def _subject(request: NetworkPolicyRequest) -> str:
-    """What the line is about: a request that was read, or the tunnel it asked for."""
+    """What the line is about: a request that was read, the socket it named, or the tunnel it asked for."""
+    if request.socket_path is not None:
+        return "unix socket"
     if isinstance(request.use, HttpUse):
         return "request"
     match request.protocol:
@@ -137,7 +132,11 @@ def _subject(request: NetworkPolicyRequest) -> str:
 
 
 def _who(request: NetworkPolicyRequest) -> dict[str, str]:
-    who = {"client": request.client_address or "unknown", "host": request.host, "port": str(request.port)}
+    who = {"client": request.client_address or "unknown"}
+    if request.socket_path is not None:
+        who["path"] = request.socket_path  # of a file, not of a URL
+    else:
+        who |= {"host": request.host, "port": str(request.port)}
     if isinstance(request.use, HttpUse):
         who["method"] = request.method or request.use.method
     return who

@@ -6,7 +6,8 @@ from mitmproxy import http
 
 from codex_network_proxy.policy.decision import HttpUse, NetworkPolicyRequest, NetworkProtocol, Tunnel
 from codex_network_proxy.policy.errors import InvalidHost
-from codex_network_proxy.policy.hosts import Endpoint, Host, parse_endpoint, parse_host, parse_port
+from codex_network_proxy.policy.hosts import Endpoint, parse_endpoint, parse_host, parse_port
+from codex_network_proxy.policy.unix_sockets import UNIX_SOCKET
 
 from .sessions import Session
 from .websockets import asks_for_websocket
@@ -14,8 +15,8 @@ from .websockets import asks_for_websocket
 MISMATCH = "host mismatch"
 
 UNIX_SOCKET_HEADER = "x-unix-socket"
-UNIX_SOCKET = Endpoint(Host("unix-socket", None, None), 0)
-"""The sentinel that stands for a socket where a server is named (spec B10.3)."""
+SOCKET_PORT = UNIX_SOCKET.port
+"""No server has it: with it, the host of a flow is the path of a unix socket."""
 
 
 class BadRequest(Exception):
@@ -44,6 +45,28 @@ def connect_request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyReque
     """The question that a CONNECT asks."""
     return NetworkPolicyRequest(
         NetworkProtocol.HTTPS_CONNECT, target_of(flow), Tunnel(), "CONNECT", session.client_address, session.scope
+    )
+
+
+def asks_for_socket(flow: http.HTTPFlow) -> bool:
+    """Whether the request is for a unix socket: it names one, or was judged to go to one."""
+    return UNIX_SOCKET_HEADER in flow.request.headers or flow.request.data.port == SOCKET_PORT
+
+
+def socket_request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyRequest:
+    """The question that a request with `x-unix-socket` asks. Raises `BadRequest` for a field that names no path."""
+    values = flow.request.headers.get_all(UNIX_SOCKET_HEADER)
+    if is_inner(flow) or len(values) != 1 or not (values[0].isascii() and values[0].isprintable()):
+        raise BadRequest(400, "invalid x-unix-socket header")
+    method = flow.request.data.method.decode("latin-1")
+    return NetworkPolicyRequest(
+        NetworkProtocol.HTTP,
+        UNIX_SOCKET,
+        _use(flow, session, method, secure=False),
+        method,
+        session.client_address,
+        session.scope,
+        values[0],
     )
 
 

@@ -15,10 +15,11 @@ from mitmproxy.net.http import status_codes
 from mitmproxy.net.http.http1 import expected_http_body_size
 
 from codex_network_proxy.policy.hosts import Endpoint
+from codex_network_proxy.policy.unix_sockets import UNIX_SOCKET
 
 from .chunks import ChunkReader
-from .flow_requests import MISMATCH, UNIX_SOCKET, UNIX_SOCKET_HEADER
-from .http_head import BadHead, RequestHead, connect_target, parse_head, plain_target
+from .flow_requests import MISMATCH, UNIX_SOCKET_HEADER
+from .http_head import BadHead, RequestHead, connect_target, parse_head, plain_target, socket_target
 
 Field = tuple[bytes, bytes]
 
@@ -76,7 +77,7 @@ def read_request(raw: bytes, *, inner: bool) -> http.Request:
         return _read_inner(head)
     if head.values(UNIX_SOCKET_HEADER):
         # Such a request names a socket; where its Host header points to does not matter (spec B4.4).
-        return _request(head, "http", UNIX_SOCKET, head.target)
+        return _request(head, "http", UNIX_SOCKET, socket_target(head))
     target = plain_target(head)
     return _request(head, target.scheme, target.endpoint, target.path)
 

@@ -163,7 +163,9 @@ def check_request_head(raw: bytes) -> RequestHead:
     head = parse_head(raw)
     if head.method == "CONNECT":
         connect_target(head)
-    elif not head.values(_UNIX_SOCKET):  # such a request names a socket, not a host (spec B4.4)
+    elif head.values(_UNIX_SOCKET):
+        socket_target(head)
+    else:
         plain_target(head)
     return head
 
@@ -209,6 +211,16 @@ def plain_target(head: RequestHead) -> PlainTarget:
     if absolute is None:
         raise BadHead(400, "invalid request target")
     return _by_absolute_target(head, absolute[1].lower(), absolute[2], absolute[3])
+
+
+def socket_target(head: RequestHead) -> str:
+    """Path and query of a request for a unix socket, which no host is looked for in (spec B4.4). Raises `BadHead`."""
+    target = head.target
+    if (absolute := _ABSOLUTE.fullmatch(target)) and absolute[1].lower() in DEFAULT_PORTS:
+        target = absolute[3] if absolute[3].startswith("/") else f"/{absolute[3]}"
+    if "#" in target or not (target.startswith("/") or (target == "*" and head.method == "OPTIONS")):
+        raise BadHead(400, "invalid request target")
+    return target
 
 
 def _by_host_header(head: RequestHead, path: str) -> PlainTarget:

@@ -37,6 +37,7 @@ from codex_network_proxy.policy.header_edits import ResolvedEdits
 from .blocked import DISCARD_LIMIT, refuse_undecided
 from .decision_log import log_upstream_failure
 from .flow_control import Jam
+from .flow_requests import SOCKET_PORT
 from .http1 import PolicedHttp1Server
 from .http1_origin import PolicedHttp1Client
 from .http2 import PolicedHttp2Client, PolicedHttp2Server
@@ -44,7 +45,7 @@ from .http_answers import answer_problem
 from .http_tunnels import TunnelHttpStream
 from .secret_edits import secret_edits, with_secrets
 from .streaming import has_view
-from .upstream_errors import client_text
+from .upstream_errors import SOCKET_FAILURE, client_text
 from .websockets import carrier
 
 
@@ -236,6 +237,7 @@ class PolicedHttpStream(TunnelHttpStream):
             return
         if isinstance(event, ResponseProtocolError) and self.flow.response is None:
             self._log_failure(event)
+            event = self._as_told(event)
         yield from super().handle_protocol_error(event)
 
     def _log_failure(self, event: ResponseProtocolError) -> None:
@@ -244,6 +246,12 @@ class PolicedHttpStream(TunnelHttpStream):
         if approval and status:
             verdict = approval.verdict
             log_upstream_failure(verdict.request, verdict.request_id, client_text(status, event.message))
+
+    def _as_told(self, event: ResponseProtocolError) -> ResponseProtocolError:
+        """The failure as the client hears of it: nothing about a unix socket but that it failed."""
+        if self.flow.request.data.port != SOCKET_PORT or event.code.http_status_code() != 502:
+            return event
+        return ResponseProtocolError(event.stream_id, SOCKET_FAILURE, event.code)
 
     def flow_done(self) -> layer.CommandGenerator[None]:
         """A `101` has passed `answer_problem` and is a WebSocket; another addon's made-up one is not."""

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from .config_file import ConfigWatch, find_config
 from .front_door import FrontDoor
 from .handover import Engine, TunnelObserver
 from .live_policy import LivePolicy
+from .local_sockets import SERVED_ON, LocalSockets
 from .resolver import PinnedResolver, SystemResolver, parse_pins
 from .secret_sources import EnvironmentSecrets
 
@@ -80,6 +82,7 @@ class Runtime:
         decider_timeout: float = DECIDER_TIMEOUT,
         managed: ManagedPolicy | None = None,
         watchers: Watchers = NOBODY,
+        platform: str = sys.platform,
     ) -> None:
         self.options = options
         self._watch = ConfigWatch(find_config(environ, options.config, options.profile))
@@ -100,7 +103,16 @@ class Runtime:
         resolver, recording = PinnedResolver(pins, self._resolver), self.audit.recording
         self.authority = Authority(
             policy,
-            Surroundings(resolver, self.audit, SystemClock(), decider, decider_timeout, metadata, recording),
+            Surroundings(
+                resolver,
+                self.audit,
+                SystemClock(),
+                decider,
+                decider_timeout,
+                metadata,
+                recording,
+                sockets=LocalSockets() if platform == SERVED_ON else None,
+            ),
         )
         self._told_of_blocks = watch_blocks(self.authority, watchers)
         self.live = LivePolicy(self.authority, settings, self._managed)

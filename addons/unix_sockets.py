@@ -1,65 +1,51 @@
-"""May this request go to a unix socket? This version serves none: the answer is `501` (spec A9, B4.4)."""
+"""May this request go to a unix socket? One with `x-unix-socket` names a file in place of a host (spec A9, B4.4)."""
 
 from __future__ import annotations
 
-import json
-
 from mitmproxy import http
 
-from codex_network_proxy.policy.decision import Blocked, BlockReason, NetworkPolicyRequest, NetworkProtocol, Unavailable
-from codex_network_proxy.policy.responses import BlockResponse, error_response, plain_response
+from codex_network_proxy.policy.decision import Allowed
+from codex_network_proxy.policy.unix_sockets import SocketFile
 
-from .blocked import answer, refuse_bad
-from .decision_log import log_unix_socket
+from .blocked import refuse, refuse_bad
 from .fail_closed import fail_closed
-from .flow_requests import UNIX_SOCKET, UNIX_SOCKET_HEADER, BadRequest, is_inner
-from .sessions import Session, session_for
-from .web_entries import describe_block, mark
+from .flow_requests import SOCKET_PORT, UNIX_SOCKET_HEADER, BadRequest, socket_request
+from .sessions import session_for
 
 
 class UnixSockets:
-    """Refuses `x-unix-socket` before anything else looks at the request's host."""
+    """Asks before anything else looks at the request's host, which is only a header here and stays as it is."""
 
     name = "codex-unix-sockets"
 
     @fail_closed
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
         session = session_for(flow)
         if flow.response or flow.error or session is None or session.authority is None:
             return
-        values = flow.request.headers.get_all(UNIX_SOCKET_HEADER)
-        if not values:
+        if UNIX_SOCKET_HEADER not in flow.request.headers:
             return
-        if is_inner(flow) or len(values) != 1 or not (values[0].isascii() and values[0].isprintable()):
-            refuse_bad(flow, BadRequest(400, "invalid x-unix-socket header"))
+        # Nothing behind this header is switched to: what an origin does with an upgrade, nobody could judge.
+        flow.request.headers.pop("upgrade", None)
+        try:
+            request = socket_request(flow, session)
+        except BadRequest as error:
+            refuse_bad(flow, error)
             return
-        verdict = session.authority.refuse_unix_socket(_request(flow, session))
-        answer(flow, _response(verdict))
-        if isinstance(verdict, Blocked):
-            log_unix_socket(session.client_address, values[0], allowed=False)
-            mark(flow, describe_block(verdict))
+        verdict = await session.authority.decide(request)
+        if isinstance(verdict, Allowed) and verdict.socket is not None:
+            _send_to(flow, verdict.socket)
+            flow.comment = f"unix socket {verdict.socket.real} (id {verdict.request_id})"
+            session.candidates[flow.id] = verdict
+        elif not isinstance(verdict, Allowed):
+            refuse(flow, verdict)
 
 
-def _request(flow: http.HTTPFlow, session: Session) -> NetworkPolicyRequest:
-    method = flow.request.data.method.decode("latin-1")
-    return NetworkPolicyRequest(
-        NetworkProtocol.HTTP,
-        UNIX_SOCKET,
-        method=method,
-        client_address=session.client_address,
-        scope=session.scope,
-    )
-
-
-def _response(verdict: Blocked | Unavailable) -> BlockResponse:
-    if isinstance(verdict, Blocked) and verdict.reason == BlockReason.UNIX_SOCKET_UNSUPPORTED:
-        return error_response(501, "unix sockets unsupported", verdict.request_id)
-    response = plain_response(verdict)
-    if response.status != 403:
-        return response
-    assert isinstance(verdict, Blocked)
-    body = json.dumps(
-        {"status": "blocked", "host": verdict.request.host, "reason": verdict.reason}, separators=(",", ":")
-    ).encode()
-    headers = tuple((name, value) for name, value in response.headers if name != "content-length")
-    return BlockResponse(403, response.reason_phrase, (*headers, ("content-length", str(len(body)))), body)
+def _send_to(flow: http.HTTPFlow, found: SocketFile) -> None:
+    """The address under which the guard grants a dial: a path cannot be taken for a host, nor port 0 for a port."""
+    flow.request.data.host = found.real
+    flow.request.data.port = SOCKET_PORT
+    flow.request.data.scheme = b"http"
+    flow.request.data.authority = b""
+    # HTTP/1.1 has no request without it; who asks for a socket need not name a host.
+    flow.request.headers.setdefault("host", "localhost")

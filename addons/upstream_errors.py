@@ -5,6 +5,8 @@ from __future__ import annotations
 from codex_network_proxy.socks.dialler import DialFailure
 
 UPSTREAM_FAILURE = "upstream failure"
+SOCKET_FAILURE = "unix socket proxy failed"
+"""All that is said of a unix socket (spec B4.4); the log says more."""
 
 _OURS = (
     *(str(failure) for failure in DialFailure),
@@ -23,6 +25,8 @@ def client_text(status: int, message: str) -> str:
     match status:
         case 413:
             return "request body too large"
+        case 502 if message == SOCKET_FAILURE:
+            return message
         case 502:
             return f"{UPSTREAM_FAILURE}: {_reason(message)}"
         case _:

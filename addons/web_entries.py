@@ -72,6 +72,8 @@ def _why(verdict: Blocked) -> str:
     if verdict.ruling.source is DecisionSource.DECIDER:
         return "said the decider"
     use = verdict.request.use
+    if verdict.reason == BlockReason.NOT_ALLOWED and verdict.request.socket_path is not None:
+        return "no entry of allow_unix_sockets is this file"
     if verdict.reason == BlockReason.MITM_REQUIRED and isinstance(use, HttpUse) and not use.secure:
         return "a host with mitm_hooks is reached over https only"
     if verdict.reason == BlockReason.METHOD_NOT_ALLOWED and verdict.request.protocol in _SOCKS:

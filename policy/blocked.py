@@ -43,7 +43,7 @@ class BlockedRequest:
         disabled = is_disabled(verdict)
         inner = not disabled and _is_inner(request)
         return cls(
-            host=request.host,
+            host=request.host if request.socket_path is None else printable(request.socket_path),
             reason=ruling.reason,
             client=request.client_address,
             method=request.method,
@@ -72,6 +72,11 @@ class BlockedRequest:
     def json_line(self) -> str:
         """`fields()` as one line of compact JSON."""
         return json.dumps(self.fields(), separators=(",", ":"))
+
+
+def is_reported(verdict: Blocked) -> bool:
+    """Whether the block counts: refused unix sockets do not, while the proxy is on (spec B11.2)."""
+    return verdict.request.socket_path is None or is_disabled(verdict)
 
 
 def _is_inner(request: NetworkPolicyRequest) -> bool:

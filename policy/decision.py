@@ -132,7 +132,10 @@ UNSCOPED = ClientScope()
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicyRequest:
-    """One question to the policy, as the decider sees it (spec B9.2)."""
+    """One question to the policy, as the decider sees it (spec B9.2).
+
+    `socket_path`: the unix socket that a client asks for in place of a host; `target` is then a sentinel.
+    """
 
     protocol: NetworkProtocol
     target: Endpoint
@@ -140,6 +143,7 @@ class NetworkPolicyRequest:
     method: str | None = None
     client_address: str | None = None
     scope: ClientScope = UNSCOPED
+    socket_path: str | None = field(default=None, repr=False)
 
     @property
     def command(self) -> str | None:

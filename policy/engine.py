@@ -31,9 +31,9 @@ from .destinations import REMEMBERED, baseline_deny, is_open
 from .domains import PatternSet
 from .hooks import HookMatch, HookTable, compile_hooks
 from .hosts import Endpoint
-from .interfaces import Resolver
+from .interfaces import Resolver, SocketFinder
 from .modes import NetworkMode, reads_only
-from .unix_sockets import SocketRules
+from .unix_sockets import SocketRules, decide_socket
 from .upstream import DIRECT, UpstreamRoutes
 
 LOCALHOST = "localhost"
@@ -80,7 +80,7 @@ class NetworkPolicy:
 class World:
     """What a decision may ask of the outside. `is_own_listener` keeps the proxy from dialling itself.
 
-    `routes` are the upstream proxies that the environment offers.
+    `routes` are the upstream proxies that the environment offers; without `sockets` there are no unix sockets here.
     """
 
     resolver: Resolver
@@ -88,6 +88,7 @@ class World:
     is_own_listener: Callable[[IPAddress, int], bool]
     decider: Asker | None = None
     routes: UpstreamRoutes = DIRECT
+    sockets: SocketFinder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ _RELAY, _READ = UseRuling(), UseRuling(inspect=True)
 async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: World) -> Verdict:
     """Decides one request, in the order of spec A3. Suspends only for a decider or a lookup."""
     request_id = world.new_request_id()
+    if request.socket_path is not None:
+        return await decide_socket(policy, request, request.socket_path, world.sockets, request_id)
     if not policy.enabled:
         return Blocked(request_id, request, (_guard(BlockReason.PROXY_DISABLED, DecisionSource.PROXY_STATE),))
     host = judge_host(policy, request.target)

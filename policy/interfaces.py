@@ -9,7 +9,7 @@ from .audit import PolicyDecisionEvent
 from .decision import IPAddress, NetworkDecision, NetworkPolicyRequest
 
 if TYPE_CHECKING:
-    from .unix_sockets import SocketFile
+    from .unix_sockets import SocketFile, SocketRules
 
 
 class Resolver(Protocol):
@@ -37,6 +37,16 @@ class SecretSource(Protocol):
 class SocketFiles(Protocol):
     def look_up(self, path: str) -> SocketFile:
         """What the absolute `path` leads to now, every symlink followed. Raises `OSError` when it cannot be told."""
+        ...
+
+
+class SocketFinder(Protocol):
+    async def find(self, rules: SocketRules, path: str) -> SocketFile | None:
+        """`SocketRules.find` without waiting for the file system; what cannot be told in time is nothing."""
+        ...
+
+    def permit(self, rules: SocketRules, found: SocketFile) -> bool:
+        """Whether the rules would let an open connection to the file stand. Never raises."""
         ...
 
 

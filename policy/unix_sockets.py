@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from .decision import (
     ALLOW_REASON,
+    Allowed,
+    Blocked,
     BlockReason,
     Decision,
     DecisionSource,
@@ -22,7 +25,7 @@ from .unix_paths import is_plain_path, normalize_socket_path
 
 if TYPE_CHECKING:
     from .engine import NetworkPolicy
-    from .interfaces import SocketFiles
+    from .interfaces import SocketFiles, SocketFinder
 
 UNIX_SOCKET = Endpoint(Host("unix-socket", None, None), 0)
 """The sentinel that stands for a socket where a server is named (spec B10.3)."""
@@ -88,21 +91,52 @@ def _is_surely_same(entry: str, found: SocketFile, files: SocketFiles) -> bool:
         return False
 
 
-def judge_socket_use(policy: NetworkPolicy, request: NetworkPolicyRequest, *, supported: bool) -> Ruling | None:
-    """Everything but the path (steps 2 to 4). `None`: now it is the path that counts."""
+async def decide_socket(
+    policy: NetworkPolicy, request: NetworkPolicyRequest, path: str, finder: SocketFinder | None, request_id: str
+) -> Allowed | Blocked:
+    """Decides a request that names `path`. `finder` is `None` on a platform that has no business with sockets."""
+    ruling = judge_socket_use(policy, request)
+    if ruling is not None:
+        return Blocked(request_id, request, (ruling,))
+    if finder is None:
+        return Blocked(request_id, request, (_deny(BlockReason.UNIX_SOCKET_UNSUPPORTED),))
+    found = await finder.find(policy.unix_sockets, path) if _is_local(request.client_address) else None
+    if found is None:
+        return Blocked(request_id, request, (_deny(BlockReason.NOT_ALLOWED),))
+    return Allowed(request_id, request, (_ALLOW,), (), socket=found)
+
+
+def judge_socket_use(policy: NetworkPolicy, request: NetworkPolicyRequest) -> Ruling | None:
+    """Steps 2 and 3: state and mode. `None`: neither minds."""
     if not policy.enabled:
         return _deny(BlockReason.PROXY_DISABLED)
     if not (isinstance(request.use, HttpUse) and reads_only(policy.mode, request.use)):
         return _deny(BlockReason.METHOD_NOT_ALLOWED, DecisionSource.MODE_GUARD)
-    return None if supported else _deny(BlockReason.UNIX_SOCKET_UNSUPPORTED)
+    return None
 
 
-def socket_ruling(found: SocketFile | None) -> Ruling:
-    """Steps 5 and 6: what was found for the path, or nothing. The path itself stays out of the audit log."""
-    if found is None:
-        return _deny(BlockReason.NOT_ALLOWED)
-    return Ruling(Decision.ALLOW, ALLOW_REASON, DecisionSource.PROXY_STATE, PolicyScope.NON_DOMAIN)
+def keeps_socket(
+    policy: NetworkPolicy, request: NetworkPolicyRequest, found: SocketFile, finder: SocketFinder | None
+) -> bool:
+    """Whether the policy would let an open connection to `found` stand."""
+    if finder is None or judge_socket_use(policy, request) is not None:
+        return False
+    return finder.permit(policy.unix_sockets, found)
+
+
+def _is_local(client_address: str | None) -> bool:
+    """Sockets are for this machine alone, also where a listener is open to others since before a reload."""
+    try:
+        address = ip_address((client_address or "").rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _deny(reason: BlockReason, source: DecisionSource = DecisionSource.PROXY_STATE) -> Ruling:
     return Ruling(Decision.DENY, reason, source, PolicyScope.NON_DOMAIN)
+
+
+# The path stays out of it: rulings go into the audit log.
+_ALLOW = Ruling(Decision.ALLOW, ALLOW_REASON, DecisionSource.PROXY_STATE, PolicyScope.NON_DOMAIN)

@@ -228,6 +228,11 @@ class Dialler:
         self._limited.close()
 
 
+def failure_of(error: OSError) -> DialFailure:
+    """The failure that an error of the system means."""
+    return _FAILURES.get(error.errno or 0, DialFailure.OTHER)
+
+
 class DialError(Exception):
     """No address could be reached; the text is fit for the client."""
 

@@ -14,6 +14,7 @@ from mitmproxy import connection, http
 from codex_network_proxy.addons.authority import Authority, Surroundings
 from codex_network_proxy.addons.http1_messages import ExactRequest
 from codex_network_proxy.addons.interception import TlsFiles
+from codex_network_proxy.addons.local_sockets import LocalSockets
 from codex_network_proxy.addons.sessions import Session, close_session, open_session
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.config import load_config
@@ -142,10 +143,10 @@ def run(hook: Any, flow: http.HTTPFlow) -> http.HTTPFlow:
 
 
 @contextmanager
-def bench(text: str | None = None, world: World | None = None) -> Iterator[Bench]:
-    """A client connection that lasts as long as the block."""
+def bench(text: str | None = None, world: World | None = None, sockets: LocalSockets | None = None) -> Iterator[Bench]:
+    """A client connection that lasts as long as the block. With `sockets` the platform has unix sockets."""
     world = world or World()
-    authority = Authority(compiled(text or configuration()), Surroundings(world, world, world))
+    authority = Authority(compiled(text or configuration()), Surroundings(world, world, world, sockets=sockets))
     client = connection.Client(peername=("127.0.0.1", 5), sockname=("127.0.0.1", 3128), timestamp_start=0.0)
     tenant = FakeTenant(authority, world)
     session = Session(tenant, "127.0.0.1:5")

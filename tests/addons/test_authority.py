@@ -427,33 +427,6 @@ def test_a_request_inside_a_decided_tunnel_asks_nobody() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    ("policy", "method", "reason"),
-    [
-        pytest.param(compile_policy(), "GET", "unix_socket_unsupported", id="is unsupported"),
-        pytest.param(compile_policy(enabled=False), "GET", "proxy_disabled", id="meets a disabled proxy first"),
-        pytest.param(
-            compile_policy(mode=NetworkMode.LIMITED), "POST", "method_not_allowed", id="meets the method rule first"
-        ),
-    ],
-)
-def test_a_request_for_a_unix_socket(policy: NetworkPolicy, method: str, reason: str) -> None:
-    world = FakeWorld()
-    authority = make(world, policy)
-    request = replace(question(), method=method)
-    verdict = authority.refuse_unix_socket(request)
-    assert isinstance(verdict, Blocked)
-    assert verdict.reason == reason
-    assert len(world.events) == 1
-    assert authority.blocked.snapshot() == ()
-
-
-def test_a_request_for_a_unix_socket_under_a_broken_configuration() -> None:
-    authority = make(FakeWorld())
-    authority.replace(None)
-    assert isinstance(authority.refuse_unix_socket(question()), Unavailable)
-
-
 def test_request_ids_are_unique_and_differ_between_processes() -> None:
     first, second = RequestIds(), RequestIds()
     ids = [first() for _ in range(100)] + [second() for _ in range(100)]

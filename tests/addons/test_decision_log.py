@@ -7,7 +7,6 @@ import pytest
 from codex_network_proxy.addons.decision_log import (
     log_bad_head,
     log_host_mismatch,
-    log_unix_socket,
     log_upstream_failure,
     log_verdict,
     log_violation,
@@ -17,6 +16,7 @@ from codex_network_proxy.policy.blocked import BlockedRequest
 from codex_network_proxy.policy.decision import (
     Allowed,
     Blocked,
+    BlockReason,
     Decision,
     DecisionSource,
     HttpUse,
@@ -31,6 +31,7 @@ from codex_network_proxy.policy.decision import (
 )
 from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.unix_sockets import UNIX_SOCKET
 
 HTTP, CONNECT = NetworkProtocol.HTTP, NetworkProtocol.HTTPS_CONNECT
 TCP, UDP = NetworkProtocol.SOCKS5_TCP, NetworkProtocol.SOCKS5_UDP
@@ -208,12 +209,24 @@ def test_a_mismatched_host_header_is_quoted(lines: pytest.LogCaptureFixture) -> 
     ]
 
 
-@pytest.mark.parametrize(("passes", "level", "said"), [(True, "DEBUG", "allowed"), (False, "INFO", "blocked")])
-def test_a_unix_socket_is_named(lines: pytest.LogCaptureFixture, passes: bool, level: str, said: str) -> None:
-    log_unix_socket("127.0.0.1:5", "/run/x y.sock", allowed=passes)
-    assert [(record.levelname, record.getMessage()) for record in lines.records] == [
-        (level, f'unix socket {said} (client=127.0.0.1:5, path="/run/x y.sock")')
-    ]
+@pytest.mark.parametrize(
+    ("reason", "level", "said"),
+    [
+        pytest.param(None, "DEBUG", "unix socket allowed ({}, id)", id="allowed"),
+        pytest.param(BlockReason.NOT_ALLOWED, "INFO", "unix socket blocked ({}, reason=not_allowed, id)", id="blocked"),
+        pytest.param(BlockReason.PROXY_DISABLED, "INFO", "unix socket blocked; proxy disabled ({}, id)", id="disabled"),
+    ],
+)
+def test_a_unix_socket_is_named(
+    lines: pytest.LogCaptureFixture, reason: BlockReason | None, level: str, said: str
+) -> None:
+    asked = NetworkPolicyRequest(HTTP, UNIX_SOCKET, HttpUse("GET"), "GET", "127.0.0.1:5", socket_path="/run/x y.sock")
+    decision = Decision.DENY if reason else Decision.ALLOW
+    ruling = Ruling(decision, reason or "allow", DecisionSource.PROXY_STATE, PolicyScope.NON_DOMAIN)
+    log_verdict(Blocked("id-1", asked, (ruling,)) if reason else Allowed("id-1", asked, (ruling,), ()), "full")
+    who = 'client=127.0.0.1:5, path="/run/x y.sock", method=GET'
+    expected = said.format(who).replace(", id)", ", request_id=id-1)")
+    assert [(record.levelname, record.getMessage()) for record in lines.records] == [(level, expected)]
 
 
 def test_an_upstream_failure_names_the_request_without_its_path(lines: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from codex_network_proxy.policy import blocked as module
-from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest
+from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest, is_reported
 from codex_network_proxy.policy.decision import (
     Blocked,
     Decision,
@@ -20,6 +20,7 @@ from codex_network_proxy.policy.decision import (
 )
 from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.unix_sockets import UNIX_SOCKET
 
 NOW = 1_764_000_000.75
 
@@ -40,6 +41,25 @@ def block(
 
 def entry(host: str = "blocked.test") -> BlockedRequest:
     return replace(BlockedRequest.of(block(HTTP, "denied", BASE), "full", NOW), host=host)
+
+
+@pytest.mark.parametrize(
+    ("reason", "source", "reported"),
+    [
+        pytest.param("proxy_disabled", STATE, True, id="the proxy is off"),
+        pytest.param("not_allowed", STATE, False, id="another reason"),
+        pytest.param("method_not_allowed", GUARD, False, id="the mode"),
+    ],
+)
+def test_a_refused_unix_socket_counts_only_while_the_proxy_is_off(
+    reason: str, source: DecisionSource, reported: bool
+) -> None:
+    request = NetworkPolicyRequest(HTTP, UNIX_SOCKET, HttpUse("GET"), "GET", socket_path="/run/a\x1b.sock")
+    verdict = Blocked("id-1", request, (Ruling(Decision.DENY, reason, source, PolicyScope.NON_DOMAIN),))
+    assert is_reported(verdict) is reported
+    found = BlockedRequest.of(verdict, "full", NOW)
+    assert (found.host, found.port, found.protocol) == (r"/run/a\x1b.sock", 0, "http")
+    assert is_reported(block(HTTP, reason, source)), "any other block counts"
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from codex_network_proxy.policy.config import load_config
 from codex_network_proxy.policy.decision import (
+    Allowed,
+    Blocked,
     Decision,
     DecisionSource,
     HttpUse,
+    IPAddress,
     NetworkPolicyRequest,
     NetworkProtocol,
     PolicyScope,
     Ruling,
     Tunnel,
     Use,
+    Verdict,
 )
-from codex_network_proxy.policy.engine import NetworkPolicy
+from codex_network_proxy.policy.engine import NetworkPolicy, World, decide
 from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.settings import NetworkSettings
 from codex_network_proxy.policy.unix_paths import LONGEST, is_plain_path
@@ -29,11 +34,11 @@ from codex_network_proxy.policy.unix_sockets import (
     UNIX_SOCKET,
     SocketFile,
     SocketRules,
-    judge_socket_use,
-    socket_ruling,
+    keeps_socket,
 )
 
 SOCKET, DOCKER = "/run/app/api.sock", "/var/run/docker.sock"
+GET, POST = HttpUse("GET"), HttpUse("POST")
 
 
 @dataclass
@@ -132,42 +137,93 @@ def test_the_longest_path() -> None:
     assert is_plain_path("/run/..hidden/a..b")
 
 
-def request(use: Use) -> NetworkPolicyRequest:
-    return NetworkPolicyRequest(NetworkProtocol.HTTP, UNIX_SOCKET, use, "GET")
+@dataclass
+class FakeFinder:
+    files: FakeFiles = field(default_factory=FakeFiles)
+
+    async def find(self, rules: SocketRules, path: str) -> SocketFile | None:
+        return rules.find(path, self.files)
+
+    def permit(self, rules: SocketRules, found: SocketFile) -> bool:
+        return rules.permit(found, self.files)
 
 
-GET, POST = HttpUse("GET"), HttpUse("POST")
-LIMITED = NetworkSettings(enabled=True, mode=NetworkMode.LIMITED)
-FULL = NetworkSettings(enabled=True)
-USES = [
-    pytest.param(FULL, POST, True, None, id="only the path is left to ask"),
-    pytest.param(LIMITED, GET, True, None, id="limited mode reads"),
-    pytest.param(NetworkSettings(), GET, False, ("proxy_disabled", "proxy_state"), id="disabled comes first"),
-    pytest.param(LIMITED, POST, False, ("method_not_allowed", "mode_guard"), id="the method comes before the platform"),
-    pytest.param(
-        LIMITED, HttpUse("GET", has_body=True), True, ("method_not_allowed", "mode_guard"), id="a body writes"
-    ),
-    pytest.param(
-        LIMITED, HttpUse("GET", upgrade="websocket"), True, ("method_not_allowed", "mode_guard"), id="an upgrade writes"
-    ),
-    pytest.param(FULL, Tunnel(), True, ("method_not_allowed", "mode_guard"), id="bytes without a meaning"),
-    pytest.param(FULL, GET, False, ("unix_socket_unsupported", "proxy_state"), id="no sockets on this platform"),
+def request(use: Use = GET, client: str | None = "127.0.0.1:5", path: str = SOCKET) -> NetworkPolicyRequest:
+    return NetworkPolicyRequest(NetworkProtocol.HTTP, UNIX_SOCKET, use, "GET", client, socket_path=path)
+
+
+class NoResolver:
+    async def resolve(self, name: str, port: int) -> Sequence[IPAddress]:
+        raise AssertionError("a socket has no name to look up")
+
+
+def answer(settings: NetworkSettings, asked: NetworkPolicyRequest, finder: FakeFinder | None) -> Verdict:
+    world = World(NoResolver(), lambda: "id-1", lambda address, port: False, sockets=finder)
+    return asyncio.run(decide(NetworkPolicy.compile(settings), asked, world))
+
+
+OPEN = NetworkSettings(enabled=True, unix_sockets=(SOCKET,))
+LIMITED = replace(OPEN, mode=NetworkMode.LIMITED)
+CLOSED = NetworkSettings(enabled=True)
+HERE = FakeFinder()
+STATE, GUARD = DecisionSource.PROXY_STATE, DecisionSource.MODE_GUARD
+ANSWERS = [
+    pytest.param(OPEN, request(POST), HERE, ("allow", STATE), id="allowed"),
+    pytest.param(LIMITED, request(), HERE, ("allow", STATE), id="limited mode reads"),
+    pytest.param(replace(OPEN, enabled=False), request(), None, ("proxy_disabled", STATE), id="disabled comes first"),
+    pytest.param(LIMITED, request(POST), None, ("method_not_allowed", GUARD), id="the method, before the platform"),
+    pytest.param(LIMITED, request(HttpUse("GET", has_body=True)), HERE, ("method_not_allowed", GUARD), id="a body"),
+    pytest.param(LIMITED, request(HttpUse("GET", upgrade="websocket")), HERE, ("method_not_allowed", GUARD),
+                 id="an upgrade"),
+    pytest.param(OPEN, request(Tunnel()), HERE, ("method_not_allowed", GUARD), id="bytes without a meaning"),
+    pytest.param(CLOSED, request(), None, ("unix_socket_unsupported", STATE), id="the platform, before the path"),
+    pytest.param(CLOSED, request(), HERE, ("not_allowed", STATE), id="a path that is not allowed"),
+    pytest.param(OPEN, request(path="api.sock"), HERE, ("not_allowed", STATE), id="a path that is none"),
+    pytest.param(OPEN, request(client="[::1]:5"), HERE, ("allow", STATE), id="a client on IPv6 loopback"),
+    pytest.param(OPEN, request(client="[::ffff:127.0.0.1]:5"), HERE, ("allow", STATE), id="a mapped one"),
+    pytest.param(OPEN, request(client="192.168.1.7:5"), HERE, ("not_allowed", STATE), id="a client on another machine"),
+    pytest.param(OPEN, request(client="[fd00::1]:5"), HERE, ("not_allowed", STATE), id="such a client on IPv6"),
+    pytest.param(OPEN, request(client=None), HERE, ("not_allowed", STATE), id="a client that nobody knows"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "asked", "finder", "expected"), ANSWERS)
+def test_the_order_of_the_rules(
+    settings: NetworkSettings,
+    asked: NetworkPolicyRequest,
+    finder: FakeFinder | None,
+    expected: tuple[str, DecisionSource],
+) -> None:
+    verdict = answer(settings, asked, finder)
+    assert isinstance(verdict, Allowed | Blocked)
+    decision = Decision.ALLOW if expected[0] == "allow" else Decision.DENY
+    # Without the path: rulings go into the audit log.
+    assert verdict.rulings == (Ruling(decision, *expected, PolicyScope.NON_DOMAIN),)
+    assert isinstance(verdict, Allowed) is (decision is Decision.ALLOW)
+
+
+def test_an_allowed_request_has_a_file_and_no_address() -> None:
+    verdict = answer(OPEN, request(), HERE)
+    assert isinstance(verdict, Allowed)
+    assert (verdict.socket, verdict.addresses) == (SocketFile(SOCKET, SOCKET, (7, 1)), ())
+
+
+STANDING = [
+    pytest.param(OPEN, HERE, GET, True, id="nothing changed"),
+    pytest.param(CLOSED, HERE, GET, False, id="its entry is gone"),
+    pytest.param(replace(OPEN, denied_unix_sockets=(SOCKET,)), HERE, GET, False, id="it is denied now"),
+    pytest.param(LIMITED, HERE, POST, False, id="limited mode, while it writes"),
+    pytest.param(LIMITED, HERE, GET, True, id="limited mode, while it reads"),
+    pytest.param(OPEN, None, GET, False, id="no sockets here at all"),
 ]
 
 
-@pytest.mark.parametrize(("settings", "use", "supported", "expected"), USES)
-def test_everything_but_the_path(
-    settings: NetworkSettings, use: Use, supported: bool, expected: tuple[str, str] | None
+@pytest.mark.parametrize(("settings", "finder", "use", "stands"), STANDING)
+def test_an_open_connection_after_a_reload(
+    settings: NetworkSettings, finder: FakeFinder | None, use: Use, stands: bool
 ) -> None:
-    ruling = judge_socket_use(NetworkPolicy.compile(settings), request(use), supported=supported)
-    assert (ruling and (ruling.reason, ruling.source)) == expected
-    assert ruling is None or (ruling.decision, ruling.scope) == (Decision.DENY, PolicyScope.NON_DOMAIN)
-
-
-def test_the_ruling_on_a_path_does_not_name_it() -> None:
-    state, scope = DecisionSource.PROXY_STATE, PolicyScope.NON_DOMAIN
-    assert socket_ruling(SocketFile(SOCKET, SOCKET, (7, 1))) == Ruling(Decision.ALLOW, "allow", state, scope)
-    assert socket_ruling(None) == Ruling(Decision.DENY, "not_allowed", state, scope)
+    found = SocketFile(SOCKET, SOCKET, (7, 1))
+    assert keeps_socket(NetworkPolicy.compile(settings), request(use), found, finder) is stands
 
 
 def test_the_rules_come_from_the_configuration() -> None:
