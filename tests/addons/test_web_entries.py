@@ -27,13 +27,18 @@ def view() -> Iterator[View]:
         yield found
 
 
-def question(target: str, use: Tunnel | HttpUse, client: str | None = "127.0.0.1:5") -> NetworkPolicyRequest:
-    return NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, parse_endpoint(target), use, "CONNECT", client)
+def question(
+    target: str,
+    use: Tunnel | HttpUse,
+    client: str | None = "127.0.0.1:5",
+    protocol: NetworkProtocol = NetworkProtocol.HTTPS_CONNECT,
+) -> NetworkPolicyRequest:
+    return NetworkPolicyRequest(protocol, parse_endpoint(target), use, "CONNECT", client)
 
 
-def decided(target: str = "denied.test:443", client: str | None = "127.0.0.1:5", use: Any = None) -> Any:
+def decided(target: str = "denied.test:443", client: str | None = "127.0.0.1:5", use: Any = None, **more: Any) -> Any:
     with bench() as here:
-        return asyncio.run(here.authority.decide(question(target, use or Tunnel(), client)))
+        return asyncio.run(here.authority.decide(question(target, use or Tunnel(), client, **more)))
 
 
 def entry(view: View) -> http.HTTPFlow:
@@ -58,6 +63,30 @@ def test_a_blocked_tunnel_is_an_entry(view: View, client: str | None) -> None:
     assert flow.comment == describe_block(verdict)
     assert flow.response.headers["x-proxy-request-id"] in flow.comment
     assert flow.client_conn.peername == {None: ("unknown", 0), "[::1]:5": ("::1", 5)}.get(client, ("127.0.0.1", 5))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "method"),
+    [
+        (NetworkProtocol.HTTPS_CONNECT, "CONNECT"),
+        (NetworkProtocol.SOCKS5_TCP, "SOCKS5"),
+        (NetworkProtocol.SOCKS5_UDP, "SOCKS5-UDP"),
+    ],
+)
+def test_the_method_says_which_door_it_was(view: View, protocol: NetworkProtocol, method: str) -> None:
+    entries = WebEntries()
+    entries.block_seen(decided(protocol=protocol), None)  # type: ignore[arg-type]  # nobody looks at it
+    entries.tunnel_opened(report(decided("allowed.test:443", protocol=protocol)))
+    flows = [flow for flow in view if isinstance(flow, http.HTTPFlow)]
+    assert {(flow.request.method, bool(flow.marked)) for flow in flows} == {(method, True), (method, False)}
+
+
+def test_a_socks_tunnel_in_limited_mode_is_described_as_what_it_is() -> None:
+    with bench(configuration("limited")) as here:
+        asked = question("allowed.test:443", Tunnel(), protocol=NetworkProtocol.SOCKS5_TCP)
+        verdict = asyncio.run(here.authority.decide(asked))
+    assert isinstance(verdict, Blocked)
+    assert describe_block(verdict).startswith("method_not_allowed: limited mode passes no SOCKS5 (blocked-by-method-")
 
 
 def described(text: str, target: str, use: Tunnel | HttpUse) -> str:
