@@ -39,6 +39,8 @@ class Fingerprint:
     mtime_ns: int
     size: int
     inode: int
+    # Changes with the permissions as well: a file that could not be read may be readable now.
+    ctime_ns: int
 
 
 def find_config(environ: Mapping[str, str], explicit: Path | None = None, profile: str | None = None) -> ConfigSource:
@@ -70,7 +72,7 @@ def fingerprint(source: ConfigSource) -> Fingerprint | None:
         state = source.path.stat()
     except (OSError, ValueError):
         return None
-    return Fingerprint(state.st_mtime_ns, state.st_size, state.st_ino)
+    return Fingerprint(state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
 
 
 class ConfigWatch:

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from codex_network_proxy.policy.audit import audit_metadata
 from codex_network_proxy.policy.changes import needs_restart
 from codex_network_proxy.policy.config import LoadedConfig
-from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT
+from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT, check_timeout
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ConfigError
 from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
@@ -70,8 +70,8 @@ class Runtime:
     """Loads the configuration and holds everything that lasts as long as the proxy runs.
 
     `managed` is laid over the file each time it is read; a file that goes beyond its constraints is a broken one.
-    Raises `ConfigError` when the configuration is not usable, and `ValueError` for a malformed pin, for metadata that
-    may not be set, and for an export of a required audit that cannot be had.
+    Raises `ConfigError` when the configuration is not usable, and `ValueError` for a malformed pin, a time-out that
+    is none, metadata that may not be set, and for an export of a required audit that cannot be had.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Runtime:
         self._managed = managed or UNMANAGED
         settings = self._managed.apply(self.loaded.settings)
         pins, metadata = parse_pins(options.pins), audit_metadata(watchers.metadata)
+        check_timeout(decider_timeout)
         self.secrets = EnvironmentSecrets(environ)
         self._environ = environ
         policy = NetworkPolicy.compile(settings)
@@ -116,6 +117,7 @@ class Runtime:
         )
         self._told_of_blocks = watch_blocks(self.authority, watchers)
         self.live = LivePolicy(self.authority, settings, self._managed)
+        self._waiting: NetworkPolicy | None = None
         self.door: FrontDoor | None = None
         self.http_address: str | None = None
         self.socks_address: str | None = None
@@ -177,34 +179,52 @@ class Runtime:
 
     def reload_if_changed(self) -> bool:
         """Puts a changed file in force. A broken one closes the proxy until it is repaired (spec A1.6)."""
-        if not self._watch.changed():
+        if not self._watch.changed() and not self._mended():
             return False
         self.reload()
         return True
 
-    def reload(self) -> None:
-        """Reads the file again and puts it in force, or closes everything and logs each error."""
+    def _mended(self) -> bool:
+        """Whether a file beside the configuration, a secret or a key, kept it from running and does so no more."""
+        if self._waiting is None:
+            return False
         try:
-            loaded = self._watch.load()
-            settings = self._managed.apply(loaded.settings)
-            policy = NetworkPolicy.compile(settings)
-            tls = self._prepare_tls(policy)
+            self._prepare_tls(self._waiting)
+        except Exception:
+            return False
+        return True
+
+    def reload(self) -> None:
+        """Reads the file again and puts it in force, or closes everything and logs each error. Never raises."""
+        try:
+            self._reload()
         except ConfigError as error:
-            for problem in error.problems:
-                logger.error("%s", problem)
-            logger.error("the configuration is broken; every request is refused until it is repaired")
-            self.authority.replace(None)
-            return
+            self._close_all(error.problems)
+        except Exception as error:
+            self._close_all([f"reload failed ({type(error).__name__})"])
+
+    def _reload(self) -> None:
+        self._waiting = None
+        loaded = self._watch.load()
+        settings = self._managed.apply(loaded.settings)
+        policy = self._waiting = NetworkPolicy.compile(settings)
+        tls = self._prepare_tls(policy)
         old = self.settings
         if needs_restart(old, settings):
             logger.warning("listener addresses changed in the configuration; they take effect after a restart")
         self._resolver.forget()
-        self.loaded, self.tls = loaded, tls
+        self.loaded, self.tls, self._waiting = loaded, tls, None
         self.warn()
         self.live.put(settings, policy)
         if old.mode is not settings.mode:
             self._warn_of_limited_socks()
         logger.info("reloaded config from %s", self._watch.source.path)
+
+    def _close_all(self, problems: Iterable[object]) -> None:
+        for problem in problems:
+            logger.error("%s", problem)
+        logger.error("the configuration is broken; every request is refused until it is repaired")
+        self.authority.replace(None)
 
     def close(self) -> None:
         """Closes the listener and its tunnels, and writes out what the audit log still holds."""

@@ -95,11 +95,7 @@ class Settings:
     async def _watch_file(self, runtime: Runtime) -> None:
         while True:
             await asyncio.sleep(RELOAD_INTERVAL)
-            try:
-                runtime.reload_if_changed()
-            except Exception as error:
-                runtime.authority.replace(None)
-                logger.error("reload failed (%s); every request is refused", type(error).__name__)
+            runtime.reload_if_changed()
 
     def done(self) -> None:
         if self._watch:

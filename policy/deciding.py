@@ -20,6 +20,12 @@ PENDING_LIMIT = 256
 _DENY = NetworkDecision.deny()
 
 
+def check_timeout(timeout: float) -> None:
+    """Raises `ValueError` unless `timeout` is a finite number of seconds above zero."""
+    if not 0 < timeout < math.inf:
+        raise ValueError(f"a decider's time-out of {timeout} s: write a number of seconds greater than 0")
+
+
 class Asker(Protocol):
     async def ask(self, request: NetworkPolicyRequest) -> NetworkDecision:
         """The answer to an allowlist miss. Whatever goes wrong is a deny; only cancellation is raised."""
@@ -56,8 +62,7 @@ class Deciding:
 
         Raises `ValueError` for a time-out that is not a finite number above zero.
         """
-        if not 0 < timeout < math.inf:
-            raise ValueError(f"a decider's time-out of {timeout} s: write a number of seconds greater than 0")
+        check_timeout(timeout)
         self._decider = decider
         self._timeout = timeout
         self._limit = limit

@@ -206,6 +206,7 @@ CHANGES = [
     pytest.param(touch, id="with another time, also an earlier one"),
     pytest.param(swap, id="replaced by one of the same size and time"),
     pytest.param(Path.unlink, id="removed"),
+    pytest.param(lambda path: path.chmod(0o600), id="with other permissions"),
 ]
 
 

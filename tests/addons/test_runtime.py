@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import socket
@@ -20,7 +21,14 @@ from codex_network_proxy.addons.runtime import RunOptions, Runtime
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.blocked import BlockedRequest
 from codex_network_proxy.policy.constraints import Constraints
-from codex_network_proxy.policy.decision import Allowed, Blocked, NetworkPolicyRequest, NetworkProtocol, Unavailable
+from codex_network_proxy.policy.decision import (
+    Allowed,
+    Blocked,
+    NetworkDecision,
+    NetworkPolicyRequest,
+    NetworkProtocol,
+    Unavailable,
+)
 from codex_network_proxy.policy.errors import ConfigError
 from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.policy.overlays import ManagedPolicy, NetworkRequirements, NetworkRule
@@ -265,6 +273,89 @@ def test_a_file_that_goes_beyond_the_constraints_is_a_broken_one(
     place.write('"a.test"')
     runtime.reload_if_changed()
     assert isinstance(ask(runtime, "a.test"), Allowed)
+
+
+FILE_HOOK = HOOK.replace('secret_env_var = "TOKEN"', 'secret_file = "{}"')
+
+
+def test_a_file_that_waits_for_its_secret_is_in_force_as_soon_as_that_can_be_read(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = place.home / "token.txt"
+    secret.write_text("canary")
+    secret.chmod(0o644)
+    place.write('"a.test"')
+    runtime = place.open()
+    place.write('"a.test"', FILE_HOOK.replace("{}", str(secret)))
+    assert runtime.reload_if_changed()
+    assert isinstance(ask(runtime, "a.test"), Unavailable)
+    assert f"run: chmod 600 {secret}" in caplog.text
+    caplog.clear()
+    assert not runtime.reload_if_changed()
+    assert caplog.messages == [], "what is known to be broken is logged once"
+    secret.chmod(0o600)
+    assert runtime.reload_if_changed()
+    assert isinstance(ask(runtime, "a.test"), Allowed)
+    assert not runtime.reload_if_changed()
+
+
+def test_a_file_that_waits_for_the_key_of_the_authority_is_in_force_as_soon_as_that_is_closed(place: Place) -> None:
+    environ = {"TOKEN": "canary"}
+    place.write('"a.test"', HOOK)
+    place.open(environ=environ)
+    place.write('"a.test"')
+    runtime = place.open(environ=environ)
+    key = place.home / "proxy" / "ca.key"
+    key.chmod(0o644)
+    place.write('"a.test"', HOOK)
+    runtime.reload_if_changed()
+    assert isinstance(ask(runtime, "a.test"), Unavailable)
+    key.chmod(0o600)
+    assert runtime.reload_if_changed()
+    assert isinstance(ask(runtime, "a.test"), Allowed)
+
+
+def test_a_file_that_is_repaired_otherwise_waits_for_nothing(place: Place) -> None:
+    place.write('"a.test"')
+    runtime = place.open()
+    place.write('"a.test"', FILE_HOOK.replace("{}", str(place.home / "nothing.txt")))
+    runtime.reload_if_changed()
+    place.config.write_text("= [")
+    runtime.reload_if_changed()
+    (place.home / "nothing.txt").write_text("canary")
+    (place.home / "nothing.txt").chmod(0o600)
+    assert not runtime.reload_if_changed()
+    assert isinstance(ask(runtime, "a.test"), Unavailable)
+
+
+def test_an_error_that_nobody_expected_closes_everything_as_well(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "secret text")
+
+    place.write('"a.test"')
+    runtime = place.open()
+    monkeypatch.setattr(Runtime, "_prepare_tls", fail)
+    place.write('"a.test", "b.test"')
+    runtime.reload()
+    assert isinstance(ask(runtime, "a.test"), Unavailable)
+    assert "reload failed (OSError)" in caplog.messages
+    assert "secret text" not in caplog.text
+    assert not runtime.reload_if_changed()
+    monkeypatch.undo()
+    assert runtime.reload_if_changed()
+    assert isinstance(ask(runtime, "b.test"), Allowed)
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0])
+def test_a_decider_without_time_to_answer_stops_the_start(timeout: float, place: Place) -> None:
+    async def decide(request: NetworkPolicyRequest) -> NetworkDecision:
+        return NetworkDecision.allow()
+
+    place.write('"a.test"')
+    with pytest.raises(ValueError, match="write a number of seconds greater than 0"):
+        Runtime(RunOptions(), place.environ({}), decide, timeout)
 
 
 def test_a_changed_listener_address_waits_for_a_restart(place: Place, caplog: pytest.LogCaptureFixture) -> None:

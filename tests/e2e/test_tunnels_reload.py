@@ -145,6 +145,15 @@ def test_h07_a_websocket_ends_with_its_policy(running: ProxyProcess, tls_origin:
         assert client.ended()
 
 
+def test_h07_a_plain_websocket_ends_with_its_policy(running: ProxyProcess, origin: HttpOrigin) -> None:
+    target = f"{RAW}:{origin.port}"
+    with Client(running.http) as client:
+        assert upgrade(client, f"http://{target}/ws", target).status == 101
+        assert read_frame(client.stream) == (1, b"hello")
+        reload(running, replace(HOOKED, denied=(RAW,)).toml())
+        assert client.ended()
+
+
 def test_h07_a_websocket_ends_with_a_narrower_mode(running: ProxyProcess, tls_origin: HttpOrigin) -> None:
     target = f"{API}:{tls_origin.port}"
     with enter(running, target) as client:
