@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
 from tests.kit.fleet import Fleet
+from tests.kit.memory import GROWTH, Memory, needs_proc
 from tests.kit.origins import CHUNK, Exchange, HttpOrigin
 from tests.kit.policies import OPEN
 from tests.kit.proxy import ProxyProcess
 from tests.kit.raw import Client, connect, get
 
 SIZE = 1 << 30
-GROWTH = 48 << 20
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
 
 @pytest.fixture
@@ -118,28 +116,6 @@ class Sent:
                 exchange.send(CHUNK)
         except TimeoutError:
             self.stalled.set()
-
-
-class Memory:
-    """How much the proxy's memory grew at most while it was looked at."""
-
-    def __init__(self, proxy: ProxyProcess) -> None:
-        self.proxy = proxy
-        self.before = self.most = 0
-
-    def __enter__(self) -> Memory:
-        self.before = self.most = self.proxy.resident()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.look()
-
-    def look(self) -> None:
-        self.most = max(self.most, self.proxy.resident())
-
-    @property
-    def growth(self) -> int:
-        return self.most - self.before
 
 
 def test_chunked_and_close_delimited_answers_are_whole(proxy: ProxyProcess, origin: HttpOrigin) -> None:

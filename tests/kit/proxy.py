@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,11 +21,17 @@ def serve_command(*arguments: str | Path) -> list[str | Path]:
     return python(REPO / "scripts" / "launch.py", "serve", *arguments)
 
 
+def serve_on(platform: str, *arguments: str | Path) -> list[str | Path]:
+    """The same, believing that this is another platform."""
+    return python(REPO / "tests" / "kit" / "on_platform.py", platform, "serve", *arguments)
+
+
 class ProxyProcess(Process):
     """`codex-proxy serve` with a configuration of its own, listening on free ports. Entered, it is ready.
 
     `http`, `socks` and `web` are addresses as bound. `world` records look-ups, dials and binds of the process.
     `ca` is what clients must trust, and `ca_bundle` the same with every other root; both only with interception.
+    `platform` is what the process takes for `sys.platform`.
     """
 
     def __init__(
@@ -37,6 +44,7 @@ class ProxyProcess(Process):
         world: World | None = None,
         audit: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        platform: str | None = None,
     ) -> None:
         self.home = home
         self._more = dict(environment or {})
@@ -53,7 +61,8 @@ class ProxyProcess(Process):
         pins = [] if isinstance(policy, str) else policy.pin_arguments
         options: list[str | Path] = [*pins, *([] if fast_path else ["--no-fast-path"]), *arguments]
         files = ["--config", self.config, "--audit-log", self.audit_log, "--ready-file", self.ready_file]
-        super().__init__(serve_command(*map(str, files), *options), self._environment(), home)
+        command = serve_command if platform is None else partial(serve_on, platform)
+        super().__init__(command(*map(str, files), *options), self._environment(), home)
 
     def _environment(self) -> dict[str, str]:
         return clean_environment(self.home, **{"CODEX_HOME": str(self.home)} | self.world.environment | self._more)

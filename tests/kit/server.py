@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from .wire import Ended, Stream
 
@@ -102,19 +103,38 @@ class RecordingStream(Stream):
         return more
 
 
+def _listen(host: str) -> socket.socket:
+    if not host.startswith("/"):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, 0), family=family, backlog=512)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(host)
+    listener.listen(512)
+    return listener
+
+
+def _name(address: Any) -> str:
+    """A socket's address; that of a unix socket is its path, or nothing."""
+    return address if isinstance(address, str) else f"{address[0]}:{address[1]}"
+
+
 class Server:
-    """Listens on a loopback port of its own from construction on; use it as a context manager."""
+    """Listens on a loopback port of its own from construction on; use it as a context manager.
+
+    A `host` that is a path makes it a unix socket.
+    """
 
     name = "server"
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.recorder = Recorder(self._settle)
         self.tls = tls
-        self._sentinels: set[tuple[str, int]] = set()
+        self._sentinels: set[str] = set()
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server((host, 0), family=family, backlog=512)
-        self.host, self.port = self._listener.getsockname()[:2]
+        self._listener = _listen(host)
+        self.host, self.port = host, 0
+        if self._listener.family is not socket.AF_UNIX:
+            self.host, self.port = self._listener.getsockname()[:2]
         self._thread = threading.Thread(target=self._accept, name=self.name, daemon=True)
 
     def serve(self, stream: RecordingStream) -> None:
@@ -141,11 +161,11 @@ class Server:
                 sock, peer = self._listener.accept()
             except OSError:
                 return
-            if peer[:2] in self._sentinels:
+            if _name(peer) in self._sentinels:
                 sock.close()
-                self.recorder.note(partial(self._sentinels.discard, peer[:2]))
+                self.recorder.note(partial(self._sentinels.discard, _name(peer)))
                 continue
-            connection = self.recorder.opened(f"{peer[0]}:{peer[1]}")
+            connection = self.recorder.opened(_name(peer))
             threading.Thread(target=self._talk, args=(sock, connection), daemon=True).start()
 
     def _settle(self) -> None:
@@ -154,16 +174,20 @@ class Server:
             return
         with socket.socket(self._listener.family) as sentinel:
             sentinel.settimeout(PATIENCE)
-            sentinel.bind((self.host, 0))
-            address = sentinel.getsockname()[:2]
-            self.recorder.note(partial(self._sentinels.add, address))
-            sentinel.connect((self.host, self.port))
-            self.recorder.wait(lambda: address not in self._sentinels, "the kit's own connection")
+            at_path = self._listener.family is socket.AF_UNIX
+            sentinel.bind(f"{self.host}.kit" if at_path else (self.host, 0))
+            name = _name(sentinel.getsockname())
+            self.recorder.note(partial(self._sentinels.add, name))
+            sentinel.connect(self._listener.getsockname())
+            self.recorder.wait(lambda: name not in self._sentinels, "the kit's own connection")
+            if at_path:
+                Path(name).unlink()
 
     def _talk(self, sock: socket.socket, connection: Connection) -> None:
         self._open.add(sock)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family is not socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             secured = self._secure(sock, connection)
             self._open.add(secured)
             with secured:

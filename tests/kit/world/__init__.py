@@ -53,6 +53,10 @@ class World:
     def dials(self) -> list[tuple[str, int]]:
         return self._addresses("connect")
 
+    def socket_dials(self) -> list[str]:
+        """The paths of unix sockets that were connected to."""
+        return [one.host for one in self.happenings() if one.event == "connect to socket"]
+
     def binds(self) -> list[tuple[str, int]]:
         return self._addresses("bind")
 

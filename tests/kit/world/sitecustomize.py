@@ -68,6 +68,8 @@ class World:
         """Notes the dial; whether it stays on this machine."""
         if isinstance(address, tuple):
             self.note(event="connect", host=str(address[0]), port=address[1])
+        elif isinstance(address, str):
+            self.note(event="connect to socket", host=address)
         return not self.is_far(address)
 
     def is_far(self, address: object) -> bool:
