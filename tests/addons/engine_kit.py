@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -258,6 +259,12 @@ class Lab:
         context = self.authority.server_context(*tls, alpn=tuple(alpn)) if tls else None
         return await self.origin_with(handler, context)
 
+    async def socket_origin(self, path: Path, handler: Handler = polite) -> Origin:
+        """Starts an origin at a unix socket."""
+        origin = Origin(handler)
+        self._servers.append(await asyncio.start_unix_server(origin.accept, path))
+        return origin
+
     async def origin_with(self, handler: Handler, context: ssl.SSLContext | None) -> Origin:
         origin = Origin(handler)
         server = await asyncio.start_server(origin.accept, "127.0.0.1", 0, ssl=context)
@@ -327,7 +334,12 @@ class Lab:
 
 @asynccontextmanager
 async def laboratory(
-    folder: Path, text: str | None = None, *, fast_path: bool = True, decider: NetworkPolicyDecider | None = None
+    folder: Path,
+    text: str | None = None,
+    *,
+    fast_path: bool = True,
+    decider: NetworkPolicyDecider | None = None,
+    platform: str = sys.platform,
 ) -> AsyncIterator[Lab]:
     """Starts an engine with this configuration; everything it needs lies in `folder`."""
     authority = TestAuthority(folder)
@@ -335,7 +347,7 @@ async def laboratory(
     config.write_text(configuration() if text is None else text)
     environ = {"CODEX_HOME": str(folder), "TOKEN": SECRET, "SSL_CERT_FILE": str(authority.bundle)}
     pins = tuple(f"{name}=127.0.0.1" for name in NAMES)
-    runtime = Runtime(RunOptions(config=config, pins=pins, fast_path=fast_path), environ, decider)
+    runtime = Runtime(RunOptions(config=config, pins=pins, fast_path=fast_path), environ, decider, platform=platform)
     lab = Lab(await start_engine(runtime, None), runtime, authority, config)
     try:
         async with asyncio.timeout(PATIENCE):
@@ -354,11 +366,12 @@ def play(
     *,
     fast_path: bool = True,
     decider: NetworkPolicyDecider | None = None,
+    platform: str = sys.platform,
 ) -> Any:
     """Runs a scenario against an engine of its own."""
 
     async def run() -> Any:
-        async with laboratory(folder, text, fast_path=fast_path, decider=decider) as lab:
+        async with laboratory(folder, text, fast_path=fast_path, decider=decider, platform=platform) as lab:
             return await scenario(lab)
 
     return asyncio.run(run())
