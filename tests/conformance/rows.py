@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.kit.doors import DOORS, FAILED, PASSED, REFUSED, Door
+from tests.kit.doors import DOORS, FAILED, PASSED, REFUSED
 from tests.kit.policies import OPEN, Policy
 
 __all__ = ["DENIED", "FAILED", "LOCAL", "NOT_ALLOWED", "PASSED", "REFUSED", "HostRow", "RawRow", "each", "through"]
@@ -19,7 +19,7 @@ NOT_ALLOWED, LOCAL, DENIED = "not_allowed", "not_allowed_local", "denied"
 class HostRow:
     """A target, as the very bytes a client sends, and the outcomes that are right: the same ones on every door.
 
-    `port` is a number on the wire; without one it is the shared origin's. `doors` narrows the row to some of them.
+    `port` is a number on the wire; without one it is the shared origin's.
     """
 
     id: str
@@ -27,7 +27,6 @@ class HostRow:
     right: tuple[str, ...]
     policy: Policy = OPEN
     port: bytes | None = None
-    doors: tuple[Door, ...] = DOORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +50,9 @@ def each(rows: Sequence[RawRow]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", [pytest.param(row, id=row.id) for row in rows])
 
 
-def through(rows: tuple[HostRow, ...], doors: tuple[Door, ...] = DOORS) -> pytest.MarkDecorator:
-    """Parametrises a test over `rows` and the doors each of them is for."""
-    pairs = [(door, row) for row in rows for door in doors if door in row.doors]
+def through(rows: tuple[HostRow, ...]) -> pytest.MarkDecorator:
+    """Parametrises a test over `rows` and the doors at which each of them can be said."""
+    pairs = [(door, row) for row in rows for door in DOORS if door.can_ask(row.host, row.port)]
     return pytest.mark.parametrize(
         ("door", "row"), [pytest.param(door, row, id=f"{door.name}: {row.id}") for door, row in pairs]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -121,9 +121,11 @@ def get(path: str | bytes, *fields: tuple[bytes, bytes], authority: bytes | None
     return Inner(b"GET", path if isinstance(path, bytes) else path.encode(), fields, b"", authority)
 
 
-def inner_rows(rows: Sequence[InnerRow]) -> pytest.MarkDecorator:
-    """Parametrises a test over `rows` and the doors each of them is for."""
-    pairs = [(door, row) for row in rows for door in row.doors]
+def inner_rows(
+    rows: Sequence[InnerRow], variant: Callable[[InnerDoor], InnerDoor] = lambda door: door
+) -> pytest.MarkDecorator:
+    """Parametrises a test over `rows` and the doors each of them is for, or a variant of these."""
+    pairs = [(variant(door), row) for row in rows for door in row.doors]
     return pytest.mark.parametrize(
         ("door", "row"), [pytest.param(door, row, id=f"{door.name}: {row.id}") for door, row in pairs]
     )

@@ -19,8 +19,6 @@ from .rows_names import NAMES, PRECEDENCE
 from .rows_ports import PORTS
 from .rows_resolution import PUBLIC, PUBLIC_6, RESOLUTION
 
-PROTOCOLS = {"plain": "http", "connect": "https_connect"}
-
 
 @through((*NAMES, *PRECEDENCE, *ADDRESSES, *PORTS, *RESOLUTION))
 def test_host(
@@ -77,11 +75,11 @@ class Record:
     door: Door
 
     def check(self) -> None:
-        (event,) = self.proxy.events_of(self.outcome.answer.get("x-proxy-request-id") or "")
+        (event,) = self.proxy.events_of(self.outcome.request_id)
         assert event["event.name"] == "codex.network_proxy.policy_decision"
         assert (event["network.policy.decision"], event["network.policy.reason"]) == ("deny", self.outcome.word)
         assert (event["network.policy.scope"], event["network.policy.source"]) == ("domain", "baseline_policy")
-        assert event["network.transport.protocol"] == PROTOCOLS[self.door.name]
+        assert event["network.transport.protocol"] == self.door.protocol
         assert event["network.policy.override"] is False
 
 

@@ -12,7 +12,7 @@ from tests.kit.doors import PASSED, Outcome
 from tests.kit.fleet import Fleet
 from tests.kit.h2_client import Http2Client, StreamCut
 from tests.kit.hooks import CANARY
-from tests.kit.inner import CUT, HTTP2, INNER, INNER_H2, InnerDoor, enter, outcome_of
+from tests.kit.inner import CUT, HTTP2, INNER, INNER_H2, InnerDoor, by_socks, enter, outcome_of
 from tests.kit.origins import HttpOrigin
 from tests.kit.proxy import ProxyProcess
 from tests.kit.server import Connection
@@ -75,6 +75,16 @@ def target_of(host: str, origin: HttpOrigin) -> bytes:
 
 @inner_rows((*AUTHORITY, *RULES, *UPGRADES, *SECRETS))
 def test_request(row: InnerRow, door: InnerDoor, inspected: Fleet, tls_origin: HttpOrigin, blocks: Blocks) -> None:
+    check_request(row, door, inspected, tls_origin, blocks)
+
+
+# SOCKS5 has no tunnels in limited mode.
+@inner_rows([row for row in (*AUTHORITY, *RULES, *UPGRADES, *SECRETS) if row.policy is FULL], by_socks)
+def test_g14_by_socks(row: InnerRow, door: InnerDoor, inspected: Fleet, tls_origin: HttpOrigin, blocks: Blocks) -> None:
+    check_request(row, door, inspected, tls_origin, blocks)
+
+
+def check_request(row: InnerRow, door: InnerDoor, inspected: Fleet, tls_origin: HttpOrigin, blocks: Blocks) -> None:
     proxy, target, mark = inspected.get(row.policy), target_of(row.host, tls_origin), tls_origin.recorder.mark()
     authority = row.inner.authority
     inner = row.inner if authority is None else replace(row.inner, authority=filled(authority, target))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.doors import DOORS, FAILED, PASSED, Door
+from tests.kit.doors import BY_NAME, FAILED, PASSED, Door
 from tests.kit.fleet import Fleet
 from tests.kit.origins import HttpOrigin
 from tests.kit.policies import Policy
@@ -15,7 +15,7 @@ INTERNAL = "169.254.169.254"
 # Each door has names of its own, as an answer is given once.
 NAMES = tuple(
     (f"{label}-{door.name}.dns.test", answers)
-    for door in DOORS
+    for door in BY_NAME
     for label, answers in (
         ("c03", ((PUBLIC,), ("127.0.0.1",))),
         ("c04", (("127.0.0.1",), (INTERNAL,))),
@@ -26,7 +26,7 @@ STRICT = Policy(allowed=("**.dns.test",), names=NAMES)
 BINDING = Policy(allowed=("**.dns.test",), allow_local_binding=True, names=NAMES)
 
 
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@pytest.mark.parametrize("door", BY_NAME, ids=lambda door: door.name)
 def test_c03_public_first_loopback_later(door: Door, fleet: Fleet, origin: HttpOrigin, fast_path: bool) -> None:
     proxy, mark = fleet.get(STRICT, fast_path), origin.recorder.mark()
     host, port = f"c03-{door.name}.dns.test", str(origin.port).encode()
@@ -38,7 +38,7 @@ def test_c03_public_first_loopback_later(door: Door, fleet: Fleet, origin: HttpO
     assert not origin.recorder.since(mark)
 
 
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@pytest.mark.parametrize("door", BY_NAME, ids=lambda door: door.name)
 def test_c04_loopback_first_metadata_later(door: Door, fleet: Fleet, origin: HttpOrigin, fast_path: bool) -> None:
     proxy = fleet.get(BINDING, fast_path)
     host, port = f"c04-{door.name}.dns.test", str(origin.port).encode()
@@ -48,7 +48,7 @@ def test_c04_loopback_first_metadata_later(door: Door, fleet: Fleet, origin: Htt
     assert INTERNAL not in {address for address, _ in proxy.world.dials()}
 
 
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@pytest.mark.parametrize("door", BY_NAME, ids=lambda door: door.name)
 def test_c12_a_failed_lookup_is_not_remembered(door: Door, fleet: Fleet, origin: HttpOrigin, fast_path: bool) -> None:
     proxy = fleet.get(BINDING, fast_path)
     host, port = f"c12-{door.name}.dns.test", str(origin.port).encode()

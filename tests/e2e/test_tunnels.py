@@ -16,6 +16,7 @@ from tests.kit.policies import OPEN
 from tests.kit.proxy import ProxyProcess
 from tests.kit.raw import Client, connect, get
 from tests.kit.server import RecordingStream
+from tests.kit.socks_client import GRANTED, GREETING, SocksClient, socks_request, socks_tunnel
 from tests.kit.tcp_origins import BANNER, TcpOrigin, answer_then_listen, banner_first, count_then_answer, echo_bytes
 
 
@@ -24,7 +25,7 @@ def proxy(fleet: Fleet, fast_path: bool) -> ProxyProcess:
     return fleet.get(OPEN, fast_path)
 
 
-def tunnel(proxy: ProxyProcess, port: int, host: str = "allowed.test") -> Client:
+def connect_tunnel(proxy: ProxyProcess, host: str, port: int) -> Client:
     client = Client(proxy.http)
     answer = client.ask(connect(f"{host}:{port}"), "CONNECT")
     assert answer.status == 200, answer
@@ -33,14 +34,24 @@ def tunnel(proxy: ProxyProcess, port: int, host: str = "allowed.test") -> Client
     return client
 
 
-def test_a_server_that_speaks_first(proxy: ProxyProcess) -> None:
+Tunnel = Callable[[ProxyProcess, int], Client]
+
+
+@pytest.fixture(params=[connect_tunnel, socks_tunnel], ids=["connect", "socks"])
+def tunnel(request: pytest.FixtureRequest) -> Tunnel:
+    """Makes a tunnel to a port of an allowed host, by each door that has tunnels."""
+    opener: Callable[[ProxyProcess, str, int], Client] = request.param
+    return lambda proxy, port: opener(proxy, "allowed.test", port)
+
+
+def test_a_server_that_speaks_first(proxy: ProxyProcess, tunnel: Tunnel) -> None:
     with TcpOrigin(banner_first) as server, tunnel(proxy, server.port) as client:
         assert client.stream.exactly(len(BANNER)) == BANNER
         client.send(b"EHLO client\r\n")
         assert client.stream.exactly(13) == b"EHLO client\r\n"
 
 
-def test_bytes_come_back_unchanged_both_ways_at_once(proxy: ProxyProcess) -> None:
+def test_bytes_come_back_unchanged_both_ways_at_once(proxy: ProxyProcess, tunnel: Tunnel) -> None:
     data = os.urandom(8 << 20)
     with TcpOrigin(echo_bytes) as server, tunnel(proxy, server.port) as client:
         sender = threading.Thread(target=client.send, args=(data,))
@@ -49,14 +60,14 @@ def test_bytes_come_back_unchanged_both_ways_at_once(proxy: ProxyProcess) -> Non
         sender.join(10)
 
 
-def test_the_client_may_finish_first(proxy: ProxyProcess) -> None:
+def test_the_client_may_finish_first(proxy: ProxyProcess, tunnel: Tunnel) -> None:
     with TcpOrigin(count_then_answer) as server, tunnel(proxy, server.port) as client:
         client.send(bytes(100_000))
         client.finish()
         assert client.stream.rest() == b"100000 bytes"
 
 
-def test_the_server_may_finish_first(proxy: ProxyProcess) -> None:
+def test_the_server_may_finish_first(proxy: ProxyProcess, tunnel: Tunnel) -> None:
     with TcpOrigin(answer_then_listen) as server, tunnel(proxy, server.port) as client:
         assert client.stream.rest() == b"all said"
         client.send(b"still here")
@@ -65,7 +76,7 @@ def test_the_server_may_finish_first(proxy: ProxyProcess) -> None:
         recorder.wait(lambda: b"still here" in bytes(recorder.connections[0].received), "what came after")
 
 
-def test_a_client_that_vanishes_ends_the_far_side(proxy: ProxyProcess) -> None:
+def test_a_client_that_vanishes_ends_the_far_side(proxy: ProxyProcess, tunnel: Tunnel) -> None:
     with TcpOrigin(echo_bytes) as server:
         with tunnel(proxy, server.port) as client:
             client.send(b"x")
@@ -73,7 +84,7 @@ def test_a_client_that_vanishes_ends_the_far_side(proxy: ProxyProcess) -> None:
         server.recorder.wait(lambda: server.recorder.connections[0].closed, "the origin's connection closed")
 
 
-def test_an_origin_that_vanishes_ends_the_near_side(proxy: ProxyProcess) -> None:
+def test_an_origin_that_vanishes_ends_the_near_side(proxy: ProxyProcess, tunnel: Tunnel) -> None:
     with TcpOrigin(lambda stream: None) as server, tunnel(proxy, server.port) as client:
         assert client.ended()
 
@@ -83,6 +94,16 @@ def test_d08_bytes_behind_the_head_are_kept(proxy: ProxyProcess, origin: HttpOri
         client.send(connect(f"allowed.test:{origin.port}") + b"GET /t HTTP/1.1\r\nHost: inner\r\n\r\n")
         assert client.read("CONNECT").status == 200
         assert client.read().text == "ok from shared\n"
+
+
+def test_d08_bytes_behind_a_refused_request_of_socks_reach_nobody(proxy: ProxyProcess, origin: HttpOrigin) -> None:
+    mark = origin.recorder.mark()
+    with SocksClient(proxy.socks) as client:
+        client.send(GREETING + socks_request(b"denied.test", origin.port) + b"\x16\x03\x01 secret bytes for the origin")
+        assert client.stream.exactly(2) == GRANTED
+        assert client.reply().code == 2
+        assert client.ended()
+    assert not origin.recorder.since(mark)
 
 
 def test_d08_bytes_behind_a_refused_head_reach_nobody(proxy: ProxyProcess, origin: HttpOrigin) -> None:
@@ -112,7 +133,7 @@ INNER: list[Callable[[int], bytes]] = [
 
 @pytest.mark.parametrize("inner", INNER, ids=["D05 CONNECT", "D07 GET in absolute form", "D05 CONNECT without Host"])
 def test_what_is_inside_a_tunnel_goes_to_its_end_only(
-    inner: Callable[[int], bytes], proxy: ProxyProcess, origin: HttpOrigin
+    inner: Callable[[int], bytes], proxy: ProxyProcess, origin: HttpOrigin, tunnel: Tunnel
 ) -> None:
     mark, seen = origin.recorder.mark(), len(proxy.world.dials())
     received: list[bytes] = []
@@ -153,6 +174,8 @@ def test_a_refused_dial_is_told_before_the_tunnel_opens(proxy: ProxyProcess) -> 
 def test_the_next_address_is_tried_when_one_refuses(fleet: Fleet, fast_path: bool, origin: HttpOrigin) -> None:
     names = (("two.test", (("::1", "127.0.0.1"),)),)
     proxy = fleet.get(replace(OPEN, allowed=("two.test",), names=names), fast_path)
+    with socks_tunnel(proxy, "two.test", origin.port) as client:
+        assert client.ask(b"GET /t HTTP/1.1\r\nHost: x\r\n\r\n").text == "ok from shared\n"
     with Client(proxy.http) as client:
         assert client.ask(connect(f"two.test:{origin.port}"), "CONNECT").status == 200
         assert client.ask(b"GET /t HTTP/1.1\r\nHost: x\r\n\r\n").text == "ok from shared\n"
@@ -161,7 +184,7 @@ def test_the_next_address_is_tried_when_one_refuses(fleet: Fleet, fast_path: boo
     assert {address for address, _ in proxy.world.dials()} <= {"::1", "127.0.0.1"}
 
 
-def test_many_tunnels_at_once(proxy: ProxyProcess) -> None:
+def test_many_tunnels_at_once(proxy: ProxyProcess, tunnel: Tunnel) -> None:
     with TcpOrigin(echo_bytes) as server:
         clients = [tunnel(proxy, server.port) for _ in range(100)]
         for number, client in enumerate(clients):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 from .answers import BLOCKS, check_refusal, check_text_block, reason_of_text
-from .doors import FAILED, PASSED, REFUSED, Outcome
+from .doors import FAILED, PASSED, REFUSED, SOCKS, Outcome, outcome_of_reply
 from .h2_client import Http2Client, StreamCut
 from .proxy import ProxyProcess
 from .raw import Client
+from .socks_client import SocksClient
 from .wire import Ended, Head, Response
 
 CUT = "cut"
@@ -21,12 +23,20 @@ HTTP1, HTTP2 = ("http/1.1",), ("h2",)
 Pairs = tuple[tuple[bytes, bytes], ...]
 
 
-class Refused(Exception):
-    """The CONNECT itself was refused; `answer` says how."""
+Opener = Callable[[ProxyProcess, bytes], Client]
+"""Makes a tunnel to an authority. Raises `Refused`."""
 
-    def __init__(self, answer: Response) -> None:
-        super().__init__(str(answer))
-        self.answer = answer
+
+class Refused(Exception):
+    """The tunnel itself was refused; `outcome` says how."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(str(outcome))
+        self.outcome = outcome
+
+    @property
+    def answer(self) -> Response:
+        return self.outcome.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +65,31 @@ def open_tunnel(proxy: ProxyProcess, authority: bytes | str) -> Client:
     answer = client.ask(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target), "CONNECT")
     if answer.status != 200:
         client.sock.close()
-        raise Refused(answer)
+        raise Refused(outcome_of(answer))
+    return client
+
+
+def open_by_socks(proxy: ProxyProcess, authority: bytes) -> Client:
+    """The same by SOCKS5, with the host as a domain."""
+    host, _, port = authority.rpartition(b":")
+    client = SocksClient(proxy.socks)
+    reply = client.command(host, int(port))
+    if reply.code != 0:
+        client.sock.close()
+        raise Refused(outcome_of_reply(proxy, client.address, reply))
     return client
 
 
 def enter(
-    proxy: ProxyProcess, authority: bytes | str, alpn: tuple[str, ...] = HTTP1, name: str | None = None
+    proxy: ProxyProcess,
+    authority: bytes | str,
+    alpn: tuple[str, ...] = HTTP1,
+    name: str | None = None,
+    opener: Opener = open_tunnel,
 ) -> Client:
     """A tunnel with TLS that ends at the proxy. The certificate must be for `name`, by default the target's host."""
-    client = open_tunnel(proxy, authority)
     target = authority.encode() if isinstance(authority, str) else authority
+    client = opener(proxy, target)
     try:
         client.start_tls(trusting(proxy.ca, alpn), name or canonical(target.rpartition(b":")[0]))
     except BaseException:
@@ -90,10 +115,12 @@ def canonical(host: bytes) -> str:
     return str((isinstance(address, IPv6Address) and address.ipv4_mapped) or address)
 
 
+@dataclass(frozen=True, slots=True)
 class InnerDoor:
     """HTTP/1.1 inside an intercepted tunnel."""
 
-    name = "inner h1"
+    name: str = "inner h1"
+    opener: Opener = open_tunnel
 
     def ask(self, proxy: ProxyProcess, host: bytes, port: bytes, path: bytes = b"/t") -> Outcome:
         return self.send(proxy, host + (b":" + port if port else b""), Inner(path=path))
@@ -103,18 +130,20 @@ class InnerDoor:
         try:
             return outcome_of(self._exchange(proxy, target, inner))
         except Refused as refused:
-            return outcome_of(refused.answer)
+            return refused.outcome
         except (StreamCut, Ended, ConnectionError, ssl.SSLError):
             return Outcome(CUT, Response(0, "", Head("", ())))
 
     def _exchange(self, proxy: ProxyProcess, target: bytes, inner: Inner) -> Response:
-        with enter(proxy, target) as client:
+        with enter(proxy, target, opener=self.opener) as client:
             return client.ask(http1_bytes(target, inner), inner.method.decode("latin-1"))
 
     def check(self, outcome: Outcome) -> None:
         """The whole form of the answer, beyond its meaning."""
         answer = outcome.answer
-        if answer.status == 403:
+        if answer.status < 100 and outcome.word != CUT:
+            SOCKS.check(outcome)
+        elif answer.status == 403:
             code, sentence = BLOCKS[outcome.word]
             # HTTP/2 has no phrase, and the answer to HEAD no body.
             whole = replace(
@@ -127,13 +156,14 @@ class InnerDoor:
             check_refusal(answer, answer.status)
 
 
+@dataclass(frozen=True, slots=True)
 class InnerHttp2Door(InnerDoor):
     """HTTP/2 inside an intercepted tunnel."""
 
-    name = "inner h2"
+    name: str = "inner h2"
 
     def _exchange(self, proxy: ProxyProcess, target: bytes, inner: Inner) -> Response:
-        with enter(proxy, target, HTTP2) as client:
+        with enter(proxy, target, HTTP2, opener=self.opener) as client:
             return Http2Client(client).ask(http2_fields(target, inner), inner.body)
 
 
@@ -165,3 +195,8 @@ def outcome_of(answer: Response) -> Outcome:
 INNER = InnerDoor()
 INNER_H2 = InnerHttp2Door()
 INNER_DOORS: tuple[InnerDoor, ...] = (INNER, INNER_H2)
+
+
+def by_socks(door: InnerDoor) -> InnerDoor:
+    """The same door, in a tunnel that SOCKS5 has made."""
+    return replace(door, name=f"{door.name} by socks", opener=open_by_socks)

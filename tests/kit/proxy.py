@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from .answers import request_id
 from .lines import Lines
 from .policies import Policy
 from .process import PATIENCE, REPO, Process, clean_environment, python
+from .raw import exchange, get
 from .world import World
 
 Event = dict[str, Any]
@@ -99,6 +101,12 @@ class ProxyProcess(Process):
 
         self.until(enough, f"{count} audit events")
         return found
+
+    def settled_events(self, where: Callable[[Event], bool]) -> list[Event]:
+        """Every event of that kind up to now: waits for the event of a request of its own, which comes after them."""
+        answer = exchange(self.http, get("http://end-of-the-log.invalid/"))
+        self.events_of(request_id(answer))
+        return self.audit_events(0, where)
 
     def events_of(self, request_id: str, count: int = 1) -> list[Event]:
         return self.audit_events(count, lambda event: event.get("request.id") == request_id)

@@ -45,8 +45,9 @@ def socks_request(host: bytes | IPAddress, port: int, command: int = CONNECT) ->
 
 def parse_literal(host: bytes) -> IPAddress | None:
     """The address that these bytes spell in its usual form, with brackets or without."""
+    text = host[1:-1] if host.startswith(b"[") and host.endswith(b"]") else host
     try:
-        return ip_address(host.decode().strip("[]")) if b"%" not in host else None
+        return None if b"%" in text else ip_address(text.decode())
     except ValueError:
         return None
 

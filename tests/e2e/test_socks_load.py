@@ -1,0 +1,56 @@
+"""Ten thousand clients come and go: what they took is given back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.policies import OPEN
+from tests.kit.proxy import ProxyProcess
+from tests.kit.raw import Client
+from tests.kit.socks_client import GREETING, socks_request
+from tests.kit.tcp_origins import TcpOrigin, echo_bytes
+
+CLIENTS, AT_ONCE = 10_000, 100
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors as Linux shows them")
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[ProxyProcess]:
+    with ProxyProcess(tmp_path, OPEN) as running:
+        yield running
+
+
+def descriptors(proxy: ProxyProcess) -> int:
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in proxy.family())
+
+
+def come_and_go(proxy: ProxyProcess, hosts: list[bytes], port: int) -> list[int]:
+    """One client for each host, all of them at once; the codes of their replies."""
+    clients = [Client(proxy.socks) for _ in hosts]
+    for client, host in zip(clients, hosts, strict=True):
+        client.send(GREETING + socks_request(host, port))
+    codes = [client.stream.exactly(12)[3] for client in clients]
+    for client, code in zip(clients, codes, strict=True):
+        if code == 0:
+            client.send(b"x")
+            assert client.stream.exactly(1) == b"x"
+    for client in clients:
+        client.sock.close()
+    return codes
+
+
+@needs_proc
+def test_descriptors_and_memory_come_back(proxy: ProxyProcess) -> None:
+    hosts = [b"allowed.test", b"a.sub.test", b"evil.test", b"b.sub.test"] * (AT_ONCE // 4)
+    with TcpOrigin(echo_bytes) as server:
+        for _ in range(10):
+            come_and_go(proxy, hosts, server.port)
+        before = descriptors(proxy), proxy.resident()
+        for _ in range(CLIENTS // AT_ONCE):
+            assert come_and_go(proxy, hosts, server.port) == [0, 0, 2, 0] * (AT_ONCE // 4)
+    proxy.until(lambda: descriptors(proxy) <= before[0], "every descriptor closed")
+    assert proxy.resident() - before[1] < 8 << 20
