@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
+from codex_network_proxy.policy.metrics import DecisionCounters
 
 CLOSE_LIMIT = 1.0
 """Seconds that all sinks together get to write what they still hold."""
@@ -50,6 +51,7 @@ class AuditSinks:
         required: Sequence[EventSink] = (),
     ) -> None:
         self.sinks = tuple(sinks)
+        self.counters = DecisionCounters()
         self._required = tuple(required)
 
     @property
@@ -62,7 +64,8 @@ class AuditSinks:
         return all(sink.working for sink in self._required)
 
     def emit(self, event: PolicyDecisionEvent) -> None:
-        """Hands the event on without waiting."""
+        """Counts the event, and hands it on without waiting."""
+        self.counters.add(event)
         for sink in self.sinks:
             sink.emit(event)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .allowlist import Allowlist
 from .approval import Approval
 from .client_trust import ClientTrust
+from .control import Control
 from .doors import Doors
 from .headers import Headers
 from .limited_mode import LimitedMode
@@ -40,4 +41,5 @@ def build(runtime: Runtime | None = None) -> list[object]:
         Approval(),
         entries,
         Doors(settings, entries),
+        Control(settings),
     ]

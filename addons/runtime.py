@@ -29,7 +29,7 @@ from codex_network_proxy.socks.listener import address_text
 from .audit_sinks import close_all
 from .auditing import NOBODY, Watchers, open_audit, watch_blocks
 from .authority import Authority, Surroundings
-from .config_file import ConfigWatch, find_config
+from .config_file import ConfigSource, ConfigWatch, find_config
 from .front_door import FrontDoor
 from .handover import Engine, TunnelObserver
 from .live_policy import LivePolicy
@@ -97,9 +97,8 @@ class Runtime:
         policy = NetworkPolicy.compile(settings)
         self.tls = self._prepare_tls(policy)
         # What has threads of its own is made last: what raises before it leaves nothing behind.
-        self.audit = open_audit(
-            options.audit_log or self.home / AUDIT_LOG, environ, watchers, required=options.fail_closed_audit
-        )
+        self.audit_path = options.audit_log or self.home / AUDIT_LOG
+        self.audit = open_audit(self.audit_path, environ, watchers, required=options.fail_closed_audit)
         self._resolver = SystemResolver()
         resolver, recording = PinnedResolver(pins, self._resolver), self.audit.recording
         self.authority = Authority(
@@ -123,6 +122,11 @@ class Runtime:
         self.socks_address: str | None = None
         self.started = asyncio.Event()
         self.failure: Exception | None = None
+
+    @property
+    def source(self) -> ConfigSource:
+        """Where the configuration comes from."""
+        return self._watch.source
 
     @property
     def settings(self) -> NetworkSettings:

@@ -39,6 +39,16 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument("--from", dest="log", type=Path, metavar="FILE", help="an audit log, instead of the proxy's own")
     replay = commands.add_parser("replay", help="show which past requests another configuration would change")
     replay.add_argument("audit", type=Path, metavar="AUDIT.jsonl", help="the audit log")
+    status = commands.add_parser("status", help="show what the running proxies of this user do")
+    status.add_argument("--prometheus", action="store_true", help="as the Prometheus text format")
+    blocked = commands.add_parser("blocked", help="show the last requests that the running proxies blocked")
+    reload = commands.add_parser("reload", help="make the running proxy read its configuration now")
+    mode = commands.add_parser("mode", help="narrow the mode of the running proxy until the next reload")
+    mode.add_argument("mode", choices=["limited"], help="GET, HEAD and OPTIONS only")
+    for command in (status, blocked):
+        command.add_argument("--json", action="store_true", help="as JSON")
+    for command in (status, blocked, reload, mode):
+        command.add_argument("--pid", type=int, metavar="PID", help="of several proxies, the one with this process id")
     for command in (serve, check, config, init, learn, replay):
         command.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
     for command in (serve, check, learn, replay):
@@ -50,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         (init, "config_commands:init"),
         (learn, "history_commands:learn_command"),
         (replay, "history_commands:replay_command"),
+        (status, "control_commands:status"),
+        (blocked, "control_commands:blocked"),
+        (reload, "control_commands:reload"),
+        (mode, "control_commands:mode"),
     ):
         command.set_defaults(handler=handler)
     return parser
