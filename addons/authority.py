@@ -110,6 +110,11 @@ class Authority:
         """The mode in force; the narrower one while the configuration is broken."""
         return self._policy.mode if self._policy else NetworkMode.LIMITED
 
+    @property
+    def serves_udp(self) -> bool | None:
+        """Whether SOCKS5 clients may have UDP associations; `None` while the configuration is broken."""
+        return self._policy.socks5_udp if self._policy else None
+
     def replace(self, policy: NetworkPolicy | None) -> None:
         """Puts a new policy in force at once; `None` closes everything. Observers may then cut what it forbids."""
         self._policy = policy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii
 from typing import assert_never
 
@@ -21,6 +22,7 @@ from codex_network_proxy.policy.decision import (
 )
 from codex_network_proxy.policy.responses import is_disabled
 from codex_network_proxy.policy.text import printable
+from codex_network_proxy.socks.datagrams import Dropped
 
 from .http_head import BadHead, HostMismatch
 
@@ -65,6 +67,12 @@ def log_host_mismatch(client: str | None, target: str, host_header: str, reason:
 def log_socks_refusal(client: str, reason: str) -> None:
     """A SOCKS client that was refused before any policy; the reply itself does not say why."""
     logger.info("SOCKS request rejected (%s)", _fields(client=client, reason=reason))
+
+
+def log_association(client: str, dropped: Mapping[Dropped, int]) -> None:
+    """A UDP association has ended; how many of its datagrams went nowhere, by reason."""
+    lost = "; ".join(f"{count} {why}" for why, count in dropped.items()) or "none"
+    logger.debug("SOCKS UDP association closed (%s)", _fields(client=client, dropped=lost))
 
 
 def log_upstream_failure(request: NetworkPolicyRequest, request_id: str, message: str) -> None:

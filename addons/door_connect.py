@@ -16,7 +16,6 @@ from codex_network_proxy.policy.decision import (
 )
 from codex_network_proxy.socks.poller import ERROR, READ
 
-from . import door_answers as answers
 from .decision_log import log_upstream_failure
 from .door_client import DoorClient
 from .door_reach import Outcome, Reached, Way
@@ -46,7 +45,7 @@ class Connect:
     def decide(self, request: NetworkPolicyRequest) -> None:
         decision = self._client.door.decide(request)
         if decision.done():
-            self._act_on(self._verdict_of(decision, request))
+            self._act_on(self._client.door.verdict_of(decision, request))
             return
         self._deciding = True
         self._watch(READ)
@@ -55,14 +54,7 @@ class Connect:
     def _decided(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> None:
         self._deciding = False
         if self._client.open:
-            self._guarded(lambda: self._act_on(self._verdict_of(decision, request)))
-
-    def _verdict_of(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> Verdict:
-        error = asyncio.CancelledError() if decision.cancelled() else decision.exception()
-        if error is None:
-            return decision.result()
-        self._client.door.note(f"a decision failed ({type(error).__name__}); the request is denied")
-        return answers.failed_decision(request)
+            self._guarded(lambda: self._act_on(self._client.door.verdict_of(decision, request)))
 
     def _act_on(self, verdict: Verdict) -> None:
         match verdict:

@@ -73,7 +73,7 @@ class SocksConnection(DoorClient):
             case Command.CONNECT:
                 self._connect(asked.target, asked.early)
             case Command.UDP_ASSOCIATE:
-                self._reject(reply(ReplyCode.COMMAND_NOT_SUPPORTED), "UDP is not served")
+                self.door.associations.open(self, asked.target)
             case _:
                 assert_never(asked.command)
 

@@ -33,7 +33,7 @@ class Tunnels:
     def __init__(self, loop: asyncio.AbstractEventLoop, poller: Poller, observer: TunnelObserver | None = None) -> None:
         self._loop = loop
         self._poller = poller
-        self._observer = observer
+        self.reports = Reports(observer)
         self._open: dict[Relay, _Open] = {}
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Tunnels:
     ) -> Relay:
         """A relay that is not started yet; `released` is called once when it has ended."""
         relay = Relay(self._poller, client, upstream, self._closed)
-        self._open[relay] = _Open(verdict, released, self._report_opened(upstream, verdict))
+        self._open[relay] = _Open(verdict, released, self.reports.opened(verdict, lambda: _peer_text(upstream)))
         return relay
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
@@ -63,21 +63,34 @@ class Tunnels:
         if len(doomed) > CUT_AT_ONCE:
             self._loop.call_soon(self._cut, doomed[CUT_AT_ONCE:])
 
-    def _report_opened(self, upstream: socket.socket, verdict: Allowed) -> TunnelReport | None:
-        if self._observer is None:
-            return None
-        report = TunnelReport(verdict, _peer_text(upstream), 0, 0, time.time(), None)
-        with contextlib.suppress(Exception):  # who watches must not be able to break a tunnel
-            self._observer.tunnel_opened(report)
-        return report
-
     def _closed(self, relay: Relay) -> None:
         entry = self._open.pop(relay)
         entry.released()
-        if self._observer is not None and entry.report is not None:
-            up, down = relay.bytes_up, relay.bytes_down
+        self.reports.closed(entry.report, relay.bytes_up, relay.bytes_down)
+
+
+class Reports:
+    """Tells an observer, if there is one, of what is relayed. It must not be able to break anything."""
+
+    def __init__(self, observer: TunnelObserver | None) -> None:
+        self._observer = observer
+
+    def opened(self, verdict: Allowed, peer: Callable[[], str]) -> TunnelReport | None:
+        """`peer` tells the address that was reached, when anybody wants to know."""
+        if self._observer is None:
+            return None
+        report = TunnelReport(verdict, peer(), 0, 0, time.time(), None)
+        with contextlib.suppress(Exception):
+            self._observer.tunnel_opened(report)
+        return report
+
+    def closed(self, report: TunnelReport | None, bytes_up: int, bytes_down: int) -> None:
+        """`report` is what `opened` returned."""
+        if self._observer is not None and report is not None:
             with contextlib.suppress(Exception):
-                self._observer.tunnel_closed(replace(entry.report, bytes_up=up, bytes_down=down, ended=time.time()))
+                self._observer.tunnel_closed(
+                    replace(report, bytes_up=bytes_up, bytes_down=bytes_down, ended=time.time())
+                )
 
 
 def _peer_text(upstream: socket.socket) -> str:

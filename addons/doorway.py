@@ -13,11 +13,14 @@ from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, V
 from codex_network_proxy.socks.deadlines import Deadlines
 from codex_network_proxy.socks.dialler import Dialler
 from codex_network_proxy.socks.poller import Poller
+from codex_network_proxy.socks.udp import UdpLimits
 
+from .door_answers import failed_decision
 from .door_client import DoorClient
 from .door_connect import Connect
 from .door_reach import Outcome, Way, arrive
 from .door_tunnels import Tunnels
+from .door_udp import Associations
 from .handover import DoorAuthority, Engine, HandOver, TunnelObserver
 
 Log = Callable[[int, str], None]
@@ -25,6 +28,8 @@ Log = Callable[[int, str], None]
 # Clients beyond the limit that may wait for their last answer at the same time; more are closed at once.
 TURNED_AWAY_AT_ONCE = 64
 
+
+UDP_LIMITS = UdpLimits()
 
 ClientKind = Callable[["Doorway", socket.socket, str], DoorClient]
 """Makes the client of a new connection from `ip:port`, in the protocol that its listener speaks."""
@@ -40,6 +45,7 @@ class DoorLimits:
     linger_seconds: float = 1.0  # from the last answer to the close
     dial_seconds: float = 10.0
     fallback_seconds: float = 0.25  # head start of one address over the next
+    udp: UdpLimits = UDP_LIMITS
 
 
 class Doorway:
@@ -66,12 +72,13 @@ class Doorway:
         self.connections: set[DoorClient] = set()
         self.dialling: set[Connect] = set()
         self._loop = loop
-        self._authority = authority
+        self.authority = authority
         self._engine = engine
         self._limit = limits.connections
         self._log = log
         self._taken = 0
         self._decisions: set[asyncio.Task[Verdict]] = set()
+        self.associations = Associations(self, loop, limits.udp, self.tunnels.reports)
 
     @property
     def taken(self) -> int:
@@ -97,7 +104,7 @@ class Doorway:
 
     def decide(self, request: NetworkPolicyRequest) -> asyncio.Task[Verdict]:
         """The decision, already done when the authority did not have to wait for anybody."""
-        decision = asyncio.Task(self._authority.decide(request), loop=self._loop, eager_start=True)
+        decision = asyncio.Task(self.authority.decide(request), loop=self._loop, eager_start=True)
         if not decision.done():
             self._decisions.add(decision)
             decision.add_done_callback(self._decisions.discard)
@@ -105,7 +112,15 @@ class Doorway:
 
     def client_left(self, peer: str) -> None:
         """A client is gone, or will send no more, before it has got its answer."""
-        self._authority.client_left(peer)
+        self.authority.client_left(peer)
+
+    def verdict_of(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> Verdict:
+        """What was decided; a decision that failed or was cancelled is a deny."""
+        error = asyncio.CancelledError() if decision.cancelled() else decision.exception()
+        if error is None:
+            return decision.result()
+        self.note(f"a decision failed ({type(error).__name__}); the request is denied")
+        return failed_decision(request)
 
     def reach(self, verdict: Allowed, on_done: Callable[[Outcome], None]) -> Way:
         """Opens the way to an allowed target; `on_done` is told the end of it, possibly before this returns."""
@@ -122,9 +137,9 @@ class Doorway:
             done()
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
-        """Ends what a new policy no longer allows: tunnels, and dials under way. How many."""
+        """Ends what a new policy no longer allows: tunnels, dials under way, destinations over UDP. How many."""
         dials = sum(connect.recheck(still_allowed) for connect in list(self.dialling))
-        return dials + self.tunnels.recheck(still_allowed)
+        return dials + self.tunnels.recheck(still_allowed) + self.associations.recheck(still_allowed)
 
     def close(self) -> None:
         for connect in list(self.dialling):
@@ -132,6 +147,7 @@ class Doorway:
         for connection in list(self.connections):
             connection.close()
         self.tunnels.close()
+        self.associations.close()
         for decision in list(self._decisions):
             decision.cancel()
         for deadlines in (self.idle, self.head_due, self.lingering):

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope, NetworkPolicyRequest, Verdict
+from codex_network_proxy.policy.decision import (
+    UNSCOPED,
+    Allowed,
+    Blocked,
+    BlockReason,
+    ClientScope,
+    NetworkPolicyRequest,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,15 @@ class DoorAuthority(Protocol):
 
     def client_left(self, client_address: str) -> None:
         """A client is gone, or will send no more: nobody need think about it any longer."""
+        ...
+
+    def deny(self, request: NetworkPolicyRequest, reason: BlockReason) -> Blocked:
+        """A block for a reason that the policy cannot see, audited and recorded as well."""
+        ...
+
+    @property
+    def serves_udp(self) -> bool | None:
+        """Whether SOCKS5 clients may have UDP associations; `None` while the configuration is broken."""
         ...
 
 

@@ -76,6 +76,8 @@ def _why(verdict: Blocked) -> str:
         return "no entry of allow_unix_sockets is this file"
     if verdict.reason == BlockReason.MITM_REQUIRED and isinstance(use, HttpUse) and not use.secure:
         return "a host with mitm_hooks is reached over https only"
+    if verdict.reason == BlockReason.MITM_REQUIRED and verdict.request.protocol is NetworkProtocol.SOCKS5_UDP:
+        return "a host with mitm_hooks is not reached over UDP"
     if verdict.reason == BlockReason.METHOD_NOT_ALLOWED and verdict.request.protocol in _SOCKS:
         return "limited mode passes no SOCKS5"
     words = _WHY.get(verdict.reason, "a safety check failed, see the log")

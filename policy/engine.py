@@ -56,6 +56,7 @@ class NetworkPolicy:
     allow_upstream_proxy: bool
     unix_sockets: SocketRules
     hard_allowlist: bool = False
+    socks5_udp: bool = True
 
     @classmethod
     def compile(cls, settings: NetworkSettings) -> NetworkPolicy:
@@ -73,6 +74,7 @@ class NetworkPolicy:
                 settings.unix_sockets, settings.denied_unix_sockets, settings.allow_all_unix_sockets
             ),
             hard_allowlist=settings.hard_allowlist,
+            socks5_udp=settings.enable_socks5_udp,
         )
 
 

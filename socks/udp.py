@@ -7,10 +7,9 @@ import contextlib
 import socket
 from collections import Counter
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 from typing import Protocol
 
-from .addressing import IPAddress
 from .datagrams import Dropped, header_size
 from .deadlines import Deadlines
 from .poller import READ, Poller
@@ -96,7 +95,7 @@ class Association:
         self._destinations: dict[bytes, Destination] = {}  # the one used last comes last
         self._relay = _bound(_plain(control.getsockname()))
         host, port = self._relay.getsockname()[:2]
-        self.address: tuple[IPAddress, int] = (ip_address(host), port)
+        self.address: tuple[str, int] = (host, port)
 
     def start(self, reply: bytes) -> None:
         """Sends `reply` over the TCP connection, and begins to relay."""

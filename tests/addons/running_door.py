@@ -53,6 +53,8 @@ class FakeAuthority:
     def __init__(self) -> None:
         self.asked: list[NetworkPolicyRequest] = []
         self.left: list[str] = []
+        self.denied: list[tuple[NetworkPolicyRequest, BlockReason]] = []
+        self.serves_udp: bool | None = True
         self.waiting = threading.Event()
         self.answer: asyncio.Future[None] | None = None
 
@@ -79,6 +81,10 @@ class FakeAuthority:
 
     def client_left(self, client_address: str) -> None:
         self.left.append(client_address)
+
+    def deny(self, request: NetworkPolicyRequest, reason: BlockReason) -> Blocked:
+        self.denied.append((request, reason))
+        return blocked(request, reason)
 
 
 class FakeEngine:

@@ -492,3 +492,17 @@ def test_a_proxy_that_turns_out_to_be_ourselves_is_left() -> None:
     assert through.upstream is not None
     assert direct.upstream is None
     assert not authority.still_allows(through)
+
+
+@pytest.mark.parametrize(
+    ("policy", "served"),
+    [
+        pytest.param(compile_policy(), True, id="by default"),
+        pytest.param(compile_policy(enable_socks5_udp=False), False, id="switched off"),
+        pytest.param(None, None, id="a broken configuration"),
+    ],
+)
+def test_whether_socks5_clients_may_have_udp(policy: NetworkPolicy | None, served: bool | None) -> None:
+    authority = make(FakeWorld())
+    authority.replace(policy)
+    assert authority.serves_udp is served

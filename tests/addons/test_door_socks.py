@@ -12,7 +12,6 @@ from codex_network_proxy.socks.addressing import IPAddress
 from codex_network_proxy.socks.dialler import DialFailure
 from tests.kit.raw import Client
 from tests.kit.socks_client import (
-    ASSOCIATE,
     BIND,
     CONNECT,
     GRANTED,
@@ -183,7 +182,6 @@ def test_without_the_fast_path_every_allowed_tunnel_goes_to_the_engine() -> None
         pytest.param(b"allowed.test", 0, CONNECT, 2, False, id="0x02 port 0"),
         pytest.param(b"allowed.test", 443, BIND, 7, False, id="0x07 BIND"),
         pytest.param(b"allowed.test", 443, 9, 7, False, id="0x07 an unknown command"),
-        pytest.param(IPv4Address(0), 0, ASSOCIATE, 7, False, id="0x07 UDP"),
     ],
 )
 def test_a_refusal_has_its_code_and_ends_the_connection(

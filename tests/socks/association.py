@@ -22,7 +22,10 @@ LOCAL = IPv4Address("127.0.0.1")
 
 
 class FakeJudge:
-    """Allows every address, and names by `names`; a name that is not there is denied, `later.test` is left open."""
+    """Allows every address, as it is spelled on the wire, and names by `names`.
+
+    Other names are denied; those that begin with `later` are left open.
+    """
 
     def __init__(self) -> None:
         self.names: dict[bytes, list[IPAddress]] = {b"here.test": [LOCAL]}
@@ -34,7 +37,7 @@ class FakeJudge:
         self.asked.append(destination)
         host = destination.target.host
         if not isinstance(host, bytes):
-            destination.allow([host])
+            destination.allow([getattr(host, "ipv4_mapped", None) or host])
         elif host == b"broken.test":
             raise ValueError("made up")
         elif host == b"gone.test":
@@ -86,8 +89,7 @@ class Relayed:
         self.control, self.inner_control = pair()
         self.client = udp_socket(client)
         self.association = Association(self.shared, self.inner_control, claimed(port_of(self.client)), self.judge)
-        host, port = self.association.address
-        self.relay = (str(host), port)
+        self.relay = self.association.address
         self._sockets = [self.control, self.client]
 
     async def __aenter__(self) -> Self:
@@ -99,6 +101,7 @@ class Relayed:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.association.close()
+        limited = [len(deadlines) for deadlines in (self.shared.idle, self.shared.failed, self.shared.silent)]
         self.shared.close()
         self.poller.close()
         for sock in self._sockets:
@@ -110,6 +113,7 @@ class Relayed:
             assert self.inner_control.fileno() == -1
             assert (self.shared.sockets, self.shared.held, self.association.judging) == (0, 0, 0)
             assert not self.association.destinations
+            assert limited == [0, 0, 0], "nobody is waited for"
 
     def server(self, host: str = "127.0.0.1", port: int = 0) -> socket.socket:
         """A UDP socket that is closed with the association."""

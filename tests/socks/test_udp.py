@@ -15,7 +15,7 @@ from codex_network_proxy.socks.addressing import Target
 from codex_network_proxy.socks.datagrams import Dropped, header_of
 from codex_network_proxy.socks.udp import CONTROL_LIMIT, Association, Shared, UdpLimits
 
-from .association import LOCAL, FakeJudge, Relayed, port_of, receive_from
+from .association import LOCAL, FakeJudge, Relayed, port_of, receive_from, udp_socket
 from .sockets import new_poller, receive, receive_all, reset, run, send, settled, tcp_pair, until
 from .tunnel import scenario
 
@@ -240,7 +240,7 @@ def test_the_relay_is_where_the_client_connected_to(
 ) -> None:
     async def body() -> None:
         async with Relayed(pair=pair, client=client) as relayed:
-            assert relayed.association.address[0] == relay
+            assert relayed.association.address[0] == str(relay)
             server = relayed.server()
             relayed.send("127.0.0.1", port_of(server), b"?")
             server.sendto(b"!", (await receive_from(server))[1])
@@ -308,6 +308,16 @@ async def test_a_client_that_does_not_listen_ends_nothing() -> None:
         relayed.client.connect(relayed.relay)
         server.sendto(b"now", sender)
         assert (await relayed.answer())[2] == b"now"
+
+
+def test_the_refusal_of_one_datagram_does_not_cost_the_next() -> None:
+    with udp_socket() as near, udp_socket() as far, udp_socket() as other:
+        near.connect(far.getsockname())
+        far.connect(other.getsockname())  # the kernel refuses everybody else
+        assert udp_destination.send(near, b"refused")
+        far.connect(near.getsockname())
+        assert udp_destination.send(near, b"now")
+        assert far.recv(100) == b"now"
 
 
 @scenario
@@ -496,6 +506,35 @@ def _no_sockets(*_: object) -> socket.socket:
     raise OSError(errno.EMFILE, "Too many open files")
 
 
+@scenario
+async def test_each_datagram_keeps_its_destination_in_both_directions() -> None:
+    async with Relayed() as relayed:
+        server, kept = relayed.server(), relayed.shared.idle
+        relayed.send("127.0.0.1", port_of(server), b"x")
+        _, sender = await receive_from(server)
+        relayed.send(b"denied.test", 53, b"x")
+        await until(lambda: len(kept) == 2)
+        allowed, denied = relayed.association.destinations
+        kept.discard(allowed)
+        kept.discard(denied)
+        server.sendto(b"x", sender)
+        await until(lambda: list(kept._due) == [allowed])
+        kept.discard(allowed)
+        relayed.send("127.0.0.1", port_of(server), b"x")
+        await until(lambda: list(kept._due) == [allowed])
+        relayed.send(b"denied.test", 53, b"x")
+        await until(lambda: list(kept._due) == [allowed, denied])
+
+
+@scenario
+async def test_a_destination_that_cannot_be_reached_is_not_kept_by_trying() -> None:
+    async with Relayed() as relayed:
+        relayed.send(b"gone.test", 53, b"x")
+        relayed.send(b"gone.test", 53, b"x")
+        await relayed.dropped(Dropped.UNREACHABLE)
+        assert (len(relayed.shared.idle), len(relayed.shared.failed)) == (0, 1)
+
+
 # -- the TCP connection ------------------------------------------------------------------------------------------------
 
 
@@ -540,7 +579,7 @@ async def test_a_client_that_is_gone_before_the_reply_leaves_nothing() -> None:
     relayed = Relayed()
     reset(relayed.control)
     relayed.association.start(b"reply")
-    await until(lambda: not relayed.association.open)
+    assert not relayed.association.open
     await relayed.__aexit__(None, None, None)
 
 

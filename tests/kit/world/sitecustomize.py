@@ -61,7 +61,7 @@ class World:
     def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.bind" and isinstance(arguments[1], tuple):
             self.note(event="bind", host=str(arguments[1][0]), port=arguments[1][1])
-        if event == "socket.connect" and self.is_far(arguments[1]):
+        if event in ("socket.connect", "socket.sendto", "socket.sendmsg") and self.is_far(arguments[1]):
             raise OSError(errno.ENETUNREACH, "a dial that went around the test's world")
 
     def dialled(self, address: object) -> bool:
