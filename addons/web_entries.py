@@ -145,7 +145,8 @@ def _connect_flow(request: NetworkPolicyRequest, answer: BlockResponse, started:
     client = connection.Client(peername=(host.strip("[]"), int(port)), sockname=("", 0), timestamp_start=started)
     server = connection.Server(address=(request.host, request.port))
     # A tunnel has no scheme; mitmweb would show `://host:443`.
-    scheme = b"https" if request.port == 443 else b"tcp"
+    over_tcp = b"https" if request.port == 443 else b"tcp"
+    scheme = b"udp" if request.protocol is NetworkProtocol.SOCKS5_UDP else over_tcp
     flow = http.HTTPFlow(client, server)
     flow.request = http.Request(
         request.host, request.port, _METHODS[request.protocol], scheme, str(request.target).encode(), b"", b"HTTP/1.1",

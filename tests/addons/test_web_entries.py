@@ -89,6 +89,25 @@ def test_a_socks_tunnel_in_limited_mode_is_described_as_what_it_is() -> None:
     assert describe_block(verdict).startswith("method_not_allowed: limited mode passes no SOCKS5 (blocked-by-method-")
 
 
+def test_a_hooked_host_over_udp_is_described_as_what_it_is() -> None:
+    verdict = decided("hooked.test:443", protocol=NetworkProtocol.SOCKS5_UDP)
+    assert isinstance(verdict, Blocked)
+    assert describe_block(verdict).startswith("mitm_required: a host with mitm_hooks is not reached over UDP (blocked-")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "target", "scheme"),
+    [
+        pytest.param(NetworkProtocol.SOCKS5_TCP, "allowed.test:443", "https", id="a tunnel to the port of HTTPS"),
+        pytest.param(NetworkProtocol.SOCKS5_TCP, "allowed.test:22", "tcp", id="another tunnel"),
+        pytest.param(NetworkProtocol.SOCKS5_UDP, "allowed.test:443", "udp", id="datagrams, whatever the port"),
+    ],
+)
+def test_the_scheme_says_what_is_carried(view: View, protocol: NetworkProtocol, target: str, scheme: str) -> None:
+    WebEntries().tunnel_opened(report(decided(target, protocol=protocol)))
+    assert entry(view).request.scheme == scheme
+
+
 def described(text: str, target: str, use: Tunnel | HttpUse) -> str:
     with bench(text) as here:
         verdict = asyncio.run(here.authority.decide(question(target, use)))

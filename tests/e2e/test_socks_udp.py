@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ import pytest
 from tests.kit.fleet import Fleet
 from tests.kit.hooks import API, Hook, inspecting
 from tests.kit.policies import LIMITED, OPEN, STRICT
+from tests.kit.process import REPO
 from tests.kit.proxy import Event, ProxyProcess
 from tests.kit.raw import split_address
 from tests.kit.socks_client import ASSOCIATE, SocksClient
@@ -50,9 +52,12 @@ def echoing() -> Iterator[UdpOrigin]:
 
 
 def pysocks(proxy: ProxyProcess) -> Any:
-    """A UDP socket of PySocks, with its association."""
-    sock = PYSOCKS.socksocket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.set_proxy(PYSOCKS.SOCKS5, *split_address(proxy.socks), rdns=True)
+    """The UDP socket of PySocks that the README shows, with its association."""
+    made, told = re.findall(r"`(sock(?: =|\.)[^`]+)`", (REPO / "README.md").read_text())
+    assert "8081" in told
+    names: dict[str, Any] = {"socks": PYSOCKS, "socket": socket}
+    exec(f"{made}; {told.replace('8081', str(split_address(proxy.socks)[1]))}", names)
+    sock = names["sock"]
     sock.settimeout(SECONDS)
     sock.bind(("", 0))
     return sock
