@@ -31,6 +31,8 @@ class Control:
         runtime = self._settings.runtime
         if runtime is not None and runtime.started.is_set():
             self._socket = ControlSocket(runtime.home, commands(runtime))
+            if runtime.authority.sockets is not None:
+                runtime.authority.sockets.own.add(str(self._socket.path))
             await self._socket.start()
 
     def done(self) -> None:

@@ -90,6 +90,11 @@ class LivePolicy:
         except InvalidHost:
             return False
 
+    async def is_unix_socket_allowed(self, path: str) -> bool:
+        """Whether a request may name this socket. False where there are none, and while the configuration is broken."""
+        sockets, policy = self._authority.sockets, self._authority.policy
+        return bool(sockets and policy and await sockets.find(policy.unix_sockets, path))
+
     async def host_blocked(self, host: str, port: int) -> str | None:
         """Why the lists or the addresses block a host, or `None`. Leaves mode and hooks aside, asks no decider.
 

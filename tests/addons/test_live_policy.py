@@ -10,6 +10,7 @@ import pytest
 
 from codex_network_proxy.addons.authority import Authority, Surroundings
 from codex_network_proxy.addons.live_policy import LivePolicy
+from codex_network_proxy.addons.local_sockets import LocalSockets
 from codex_network_proxy.policy.config import load_config
 from codex_network_proxy.policy.constraints import Constraints
 from codex_network_proxy.policy.decision import Allowed, Blocked, NetworkPolicyRequest, NetworkProtocol
@@ -147,6 +148,22 @@ def test_what_is_in_force_can_be_read_and_holds_no_secret() -> None:
     assert (policy.allow_unix_sockets, policy.dangerously_allow_all_unix_sockets) == (("/run/a.sock",), False)
     assert [policy.host_has_mitm_hooks(host) for host in ("Hooked.Test", "a.test", "a..test")] == [True, False, False]
     assert "canary" not in repr(policy.current_config)
+
+
+@pytest.mark.parametrize(
+    ("path", "sockets", "allowed"),
+    [
+        pytest.param("/run/a.sock", True, True, id="an entry"),
+        pytest.param("/run/b.sock", True, False, id="another path"),
+        pytest.param("/run/a.sock", False, False, id="a platform without sockets"),
+    ],
+)
+def test_a_unix_socket(path: str, sockets: bool, allowed: bool) -> None:
+    authority, policy = live()
+    authority.sockets = LocalSockets() if sockets else None
+    assert asyncio.run(policy.is_unix_socket_allowed(path)) is allowed
+    authority.replace(None)
+    assert not asyncio.run(policy.is_unix_socket_allowed(path))
 
 
 def test_blocks_are_copied_or_drained_and_counted() -> None:

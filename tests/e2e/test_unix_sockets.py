@@ -364,6 +364,13 @@ def write(proxy: ProxyProcess, given: Policy) -> None:
     draft.replace(proxy.config)
 
 
+def test_no_rule_opens_the_socket_of_the_proxy_itself(folder: Path) -> None:
+    with mac(folder / "home", policy(folder, "dangerously_allow_all_unix_sockets = true")) as proxy:
+        (control,) = (proxy.home / "proxy").glob("control-*.sock")
+        check_short(exchange(proxy.http, ask(control)), "not_allowed", "blocked-by-allowlist")
+        assert not proxy.world.socket_dials()
+
+
 def status_of(answer: Response | None) -> int:
     return answer.status if answer else 0
 
