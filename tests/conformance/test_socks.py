@@ -82,6 +82,19 @@ def test_i01_the_end_in_the_middle(proxy: ProxyProcess, origin: HttpOrigin) -> N
     assert not origin.recorder.since(mark)
 
 
+def test_a_refused_client_has_no_second_try(proxy: ProxyProcess, origin: HttpOrigin) -> None:
+    """What comes behind a refused request is not read as another one."""
+    mark = origin.recorder.mark()
+    with SocksClient(proxy.socks) as client:
+        client.send(GREETING + socks_request(b"evil.test", origin.port) + socks_request(b"allowed.test", origin.port))
+        assert client.stream.exactly(2) == GRANTED
+        assert client.reply().code == 2
+        assert client.ended()
+        (event,) = proxy.settled_events(lambda event: event["client.address"] == client.address)
+    assert event["server.address"] == "evil.test"
+    assert not origin.recorder.since(mark)
+
+
 def test_i10_http_at_the_socks_port_is_told_so(proxy: ProxyProcess, origin: HttpOrigin) -> None:
     mark = origin.recorder.mark()
     for head in (get(f"http://allowed.test:{origin.port}/t"), connect(f"allowed.test:{origin.port}"), b"POST / "):

@@ -8,10 +8,21 @@ from dataclasses import dataclass
 import pytest
 
 from tests.kit.answers import check_json_block, check_refusal, check_text_block
+from tests.kit.doors import SOCKS
 from tests.kit.fleet import Fleet
 from tests.kit.h2_client import get as h2_get
 from tests.kit.hooks import API, CANARY, HOOKED, HOOKED_UNREAD, HOOKS, RAW, READ_ONLY, inspecting
-from tests.kit.inner import INNER_DOORS, Inner, InnerDoor, Refused, enter, enter_h2, http1_bytes, open_tunnel
+from tests.kit.inner import (
+    EVERY_INNER_DOOR,
+    OPENERS,
+    Inner,
+    InnerDoor,
+    Opener,
+    Refused,
+    enter,
+    enter_h2,
+    http1_bytes,
+)
 from tests.kit.origins import HttpOrigin
 from tests.kit.policies import Policy
 from tests.kit.proxy import ProxyProcess
@@ -21,7 +32,8 @@ from tests.kit.tcp_origins import TcpOrigin
 from tests.kit.tls import TestAuthority
 
 WITHOUT_LITERALS = inspecting(*HOOKS, allowed=("**.test",))
-doors = pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in INNER_DOORS])
+doors = pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in EVERY_INNER_DOOR])
+openers = pytest.mark.parametrize("opener", [pytest.param(opener, id=name) for name, opener in OPENERS.items()])
 
 
 @pytest.fixture
@@ -102,13 +114,14 @@ def test_g14_its_name_in_host_alone_leads_nowhere(
     assert answer.text == "Host header does not match request target"
 
 
+@openers
 @pytest.mark.usefixtures("unseen")
-def test_g14_its_address_is_no_way_around(inspected: Fleet, tls_origin: HttpOrigin) -> None:
+def test_g14_its_address_is_no_way_around(opener: Opener, inspected: Fleet, tls_origin: HttpOrigin) -> None:
     """Who does not list the address has closed it."""
     proxy = inspected.get(WITHOUT_LITERALS)
     with pytest.raises(Refused) as refused:
-        open_tunnel(proxy, f"127.0.0.1:{tls_origin.port}")
-    check_text_block(refused.value.answer, "not_allowed")
+        opener(proxy, f"127.0.0.1:{tls_origin.port}")
+    assert refused.value.outcome.word == "not_allowed"
 
 
 @pytest.mark.usefixtures("unseen")
@@ -146,25 +159,32 @@ def test_an_origin_without_tls_gets_no_secret(door: InnerDoor, proxy: ProxyProce
     assert CANARY.encode() not in server.recorder.received
 
 
+@openers
 @pytest.mark.usefixtures("unseen")
-def test_d07_a_tunnel_without_tls_is_cut(proxy: ProxyProcess, tls_origin: HttpOrigin) -> None:
-    with open_tunnel(proxy, f"{API}:{tls_origin.port}") as client:
+def test_d07_a_tunnel_without_tls_is_cut(opener: Opener, proxy: ProxyProcess, tls_origin: HttpOrigin) -> None:
+    with opener(proxy, f"{API}:{tls_origin.port}") as client:
         client.send(b"POST /repos/x HTTP/1.1\r\nHost: %b:%d\r\n\r\n" % (API.encode(), tls_origin.port))
         assert client.ended()
 
 
-def test_the_second_request_of_a_tunnel_is_judged_anew(proxy: ProxyProcess, tls_origin: HttpOrigin) -> None:
+@openers
+def test_the_second_request_of_a_tunnel_is_judged_anew(
+    opener: Opener, proxy: ProxyProcess, tls_origin: HttpOrigin
+) -> None:
     target = f"{API}:{tls_origin.port}".encode()
-    with enter(proxy, target) as client:
+    with enter(proxy, target, opener=opener) as client:
         assert client.ask(http1_bytes(target, Inner(path=b"/repos/x"))).status == 200
         check_text_block(client.ask(http1_bytes(target, Inner(path=b"/evil"))), "mitm_hook_denied")
         other = http1_bytes(target, Inner(path=b"/repos/x", authority=b"evil.test"))
         assert client.ask(other).text == "host mismatch"
 
 
-def test_streams_to_another_authority_are_a_mismatch(proxy: ProxyProcess, tls_origin: HttpOrigin) -> None:
+@openers
+def test_streams_to_another_authority_are_a_mismatch(
+    opener: Opener, proxy: ProxyProcess, tls_origin: HttpOrigin
+) -> None:
     target = f"{API}:{tls_origin.port}"
-    client = enter_h2(proxy, target)
+    client = enter_h2(proxy, target, opener)
     with client.client:
         assert client.ask(h2_get(target, "/repos/x")).status == 200
         for authority in (f"{RAW}:{tls_origin.port}", "evil.test", f"{API}:1", API):
@@ -186,6 +206,19 @@ def test_g16_hooks_without_interception_close_the_host(
     for url in (f"http://{API}:{origin.port}/repos/x", f"https://{API}:{tls_origin.port}/repos/x"):
         check_json_block(exchange(proxy.http, get(url)), "mitm_required", API)
     assert "mitm" in "".join(line for line in proxy.output.splitlines() if "WARNING" in line)
+
+
+@pytest.mark.usefixtures("unseen")
+def test_g16_hooks_without_interception_close_the_host_to_socks(
+    inspected: Fleet, tls_origin: HttpOrigin, fast_path: bool
+) -> None:
+    proxy = inspected.get(HOOKED_UNREAD, fast_path)
+    outcome = SOCKS.ask(proxy, API.encode(), b"%d" % tls_origin.port)
+    assert outcome.word == "mitm_required"
+    passed, denied = proxy.events_of(outcome.request_id, 2)
+    assert passed["network.policy.decision"] == "allow", "the host is right, the use is not"
+    assert (denied["network.policy.scope"], denied["network.policy.source"]) == ("non_domain", "mode_guard")
+    assert denied["network.transport.protocol"] == "socks5_tcp"
 
 
 def test_g16_other_hosts_are_open_without_interception(inspected: Fleet, tls_origin: HttpOrigin) -> None:

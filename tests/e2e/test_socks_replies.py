@@ -144,21 +144,6 @@ def test_a_narrower_mode_closes_every_tunnel(running: ProxyProcess, origin: Http
         assert client.ended()
 
 
-# -- whether and where it listens -------------------------------------------------------------------------------------
-
-
-def test_without_socks_nothing_listens(tmp_path: Path) -> None:
-    with ProxyProcess(tmp_path, replace(OPEN, lines=("enable_socks5 = false",))) as proxy:
-        assert proxy.socks == ""
-        assert len({port for _, port in proxy.world.binds()}) == 1
-        assert "SOCKS5" not in proxy.output
-
-
-def test_limited_mode_says_so_at_the_start(tmp_path: Path) -> None:
-    with ProxyProcess(tmp_path, replace(OPEN, mode="limited")) as proxy:
-        assert 'SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5' in proxy.output
-
-
 def test_a_first_byte_that_never_comes_costs_nobody_else_anything(fleet: Fleet, origin: HttpOrigin) -> None:
     proxy = fleet.get(OPEN)
     silent = [Client(proxy.socks) for _ in range(200)]

@@ -96,6 +96,17 @@ def test_d08_bytes_behind_the_head_are_kept(proxy: ProxyProcess, origin: HttpOri
         assert client.read().text == "ok from shared\n"
 
 
+def test_a_client_may_say_everything_at_once_and_be_done(proxy: ProxyProcess) -> None:
+    """Request, content and end in one go, before anybody has dialled."""
+    with TcpOrigin(count_then_answer) as server:
+        asked = socks_request(b"allowed.test", server.port)
+        for address, head in ((proxy.http, connect(f"allowed.test:{server.port}")), (proxy.socks, GREETING + asked)):
+            with Client(address) as client:
+                client.send(head + bytes(100_000))
+                client.finish()
+                assert client.stream.rest().endswith(b"100000 bytes")
+
+
 def test_d08_bytes_behind_a_refused_request_of_socks_reach_nobody(proxy: ProxyProcess, origin: HttpOrigin) -> None:
     mark = origin.recorder.mark()
     with SocksClient(proxy.socks) as client:

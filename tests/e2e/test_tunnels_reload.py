@@ -12,16 +12,32 @@ from tests.kit.answers import BLOCKS, check_text_block
 from tests.kit.h2_client import Http2Client
 from tests.kit.h2_client import get as h2_get
 from tests.kit.hooks import API, CANARY, HOOKED, HOOKED_UNREAD, HOOKS, RAW, SECRET_VARIABLE, Hook, Inject, inspecting
-from tests.kit.inner import CUT, INNER_DOORS, Inner, InnerDoor, enter, enter_h2, http1_bytes, open_tunnel
+from tests.kit.inner import (
+    CUT,
+    EVERY_INNER_DOOR,
+    HTTP1,
+    HTTP2,
+    OPENERS,
+    Inner,
+    InnerDoor,
+    InnerHttp2Door,
+    Opener,
+    Refused,
+    enter,
+    enter_h2,
+    http1_bytes,
+    open_tunnel,
+)
 from tests.kit.origins import HttpOrigin
 from tests.kit.policies import Policy
 from tests.kit.proxy import ProxyProcess
-from tests.kit.raw import Client, connect, exchange
+from tests.kit.raw import Client
 from tests.kit.tls import TestAuthority
 from tests.kit.websocket import frame, read_frame, upgrade
 from tests.kit.wire import Response
 
-doors = pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in INNER_DOORS])
+doors = pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in EVERY_INNER_DOOR])
+openers = pytest.mark.parametrize("opener", [pytest.param(opener, id=name) for name, opener in OPENERS.items()])
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +75,14 @@ CLOSING = [
 ]
 
 
+@openers
 @pytest.mark.parametrize(("policy", "reason"), CLOSING)
 def test_tunnels_end_with_a_policy_that_closes_the_host(
-    policy: Policy, reason: str, running: ProxyProcess, tls_origin: HttpOrigin
+    policy: Policy, reason: str, opener: Opener, running: ProxyProcess, tls_origin: HttpOrigin
 ) -> None:
     target = f"{API}:{tls_origin.port}"
-    idle, used, streams = open_tunnel(running, target), enter(running, target), enter_h2(running, target)
+    idle, used = opener(running, target), enter(running, target, opener=opener)
+    streams = enter_h2(running, target, opener)
     with idle, used, streams.client:
         assert used.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
         assert streams.ask(h2_get(target, "/repos/x")).status == 200
@@ -72,7 +90,9 @@ def test_tunnels_end_with_a_policy_that_closes_the_host(
         assert idle.ended()
         assert used.ended()
         assert streams.ended()
-    check_text_block(exchange(running.http, connect(target), "CONNECT"), reason)
+    with pytest.raises(Refused) as refused:
+        opener(running, target)
+    assert refused.value.outcome.word == reason
 
 
 def test_a_tunnel_ends_when_its_host_is_no_longer_read(
@@ -88,10 +108,11 @@ def test_a_tunnel_ends_when_its_host_is_no_longer_read(
         assert client.ask(http1_bytes(target.encode(), Inner(path=b"/t"))).status == 200, "only relayed now"
 
 
+@openers
 def test_a_tunnel_that_was_only_relayed_ends_when_its_host_is_hooked(
-    running: ProxyProcess, tls_origin: HttpOrigin
+    opener: Opener, running: ProxyProcess, tls_origin: HttpOrigin
 ) -> None:
-    with open_tunnel(running, f"{RAW}:{tls_origin.port}") as client:
+    with opener(running, f"{RAW}:{tls_origin.port}") as client:
         reload(running, inspecting(*HOOKS, Hook(RAW)).toml())
         assert client.ended()
 
@@ -99,7 +120,8 @@ def test_a_tunnel_that_was_only_relayed_ends_when_its_host_is_hooked(
 @doors
 def test_an_open_tunnel_obeys_new_hooks(door: InnerDoor, running: ProxyProcess, tls_origin: HttpOrigin) -> None:
     target = f"{API}:{tls_origin.port}"
-    with enter(running, target, ("h2",) if door.name == "inner h2" else ("http/1.1",)) as client:
+    alpn = HTTP2 if isinstance(door, InnerHttp2Door) else HTTP1
+    with enter(running, target, alpn, opener=door.opener) as client:
         ask = asking(door, client, target)
         assert ask("/repos/x").status == 200
         reload(running, inspecting(Hook(API, ("GET",), ("/repos/y",), inject=(Inject(),))).toml())
@@ -107,7 +129,7 @@ def test_an_open_tunnel_obeys_new_hooks(door: InnerDoor, running: ProxyProcess, 
 
 
 def asking(door: InnerDoor, client: Client, target: str) -> Callable[[str], Response]:
-    if door.name == "inner h1":
+    if not isinstance(door, InnerHttp2Door):
         return lambda path: client.ask(http1_bytes(target.encode(), Inner(path=path.encode())))
     streams = Http2Client(client)
     return lambda path: streams.ask(h2_get(target, path))
@@ -127,11 +149,11 @@ def test_a_broken_configuration_closes_tunnels_as_well(
     door: InnerDoor, running: ProxyProcess, tls_origin: HttpOrigin
 ) -> None:
     target = f"{API}:{tls_origin.port}"
-    with enter(running, target) as client:
+    with enter(running, target, opener=door.opener) as client:
         assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
         reload(running, "= [", "the configuration is broken")
         assert client.ended()
-    assert door.send(running, target.encode(), Inner(path=b"/repos/x")).word in ("500", CUT)
+    assert door.send(running, target.encode(), Inner(path=b"/repos/x")).word in ("500", "reply 1", CUT)
 
 
 def test_h07_a_websocket_ends_with_its_policy(running: ProxyProcess, tls_origin: HttpOrigin) -> None:

@@ -23,7 +23,7 @@ HTTP1, HTTP2 = ("http/1.1",), ("h2",)
 Pairs = tuple[tuple[bytes, bytes], ...]
 
 
-Opener = Callable[[ProxyProcess, bytes], Client]
+Opener = Callable[[ProxyProcess, bytes | str], Client]
 """Makes a tunnel to an authority. Raises `Refused`."""
 
 
@@ -69,15 +69,15 @@ def open_tunnel(proxy: ProxyProcess, authority: bytes | str) -> Client:
     return client
 
 
-def open_by_socks(proxy: ProxyProcess, authority: bytes) -> Client:
+def open_by_socks(proxy: ProxyProcess, authority: bytes | str) -> Client:
     """The same by SOCKS5, with the host as a domain."""
-    host, _, port = authority.rpartition(b":")
+    host, _, port = (authority.encode() if isinstance(authority, str) else authority).rpartition(b":")
     client = SocksClient(proxy.socks)
     reply = client.command(host, int(port))
-    if reply.code != 0:
-        client.sock.close()
+    if reply.code == 0:
+        return client
+    with client:
         raise Refused(outcome_of_reply(proxy, client.address, reply))
-    return client
 
 
 def enter(
@@ -98,8 +98,8 @@ def enter(
     return client
 
 
-def enter_h2(proxy: ProxyProcess, authority: bytes | str) -> Http2Client:
-    return Http2Client(enter(proxy, authority, HTTP2))
+def enter_h2(proxy: ProxyProcess, authority: bytes | str, opener: Opener = open_tunnel) -> Http2Client:
+    return Http2Client(enter(proxy, authority, HTTP2, opener=opener))
 
 
 def canonical(host: bytes) -> str:
@@ -200,3 +200,7 @@ INNER_DOORS: tuple[InnerDoor, ...] = (INNER, INNER_H2)
 def by_socks(door: InnerDoor) -> InnerDoor:
     """The same door, in a tunnel that SOCKS5 has made."""
     return replace(door, name=f"{door.name} by socks", opener=open_by_socks)
+
+
+EVERY_INNER_DOOR = (*INNER_DOORS, *map(by_socks, INNER_DOORS))
+OPENERS: dict[str, Opener] = {"connect": open_tunnel, "socks": open_by_socks}
