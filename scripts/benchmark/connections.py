@@ -31,6 +31,11 @@ from .frames import (
 from .poller import Poller
 from .scenarios import Scenario, Speech, Way
 
+SOCKS_GREETING, SOCKS_METHOD = b"\x05\x01\x00", b"\x05\x00"
+SOCKS_CONNECT, SOCKS_GRANTED = b"\x05\x01\x00\x01", b"\x05\x00\x00\x01"
+SOCKS_REPLY = 10
+"""Bytes of a reply that names an IPv4 address."""
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _BUFFER = memoryview(bytearray(1 << 20))
 _SMALL = _BUFFER[:65_536]
@@ -63,6 +68,14 @@ class Road:
         if not self.proxied or self.scenario.way is not Way.TUNNEL:
             return b""
         return f"CONNECT {self.host}:{self.port} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n\r\n".encode()
+
+    @property
+    def by_socks(self) -> bool:
+        return self.proxied and self.scenario.way is Way.SOCKS
+
+    def socks_request(self) -> bytes:
+        """A CONNECT to the host, which is an address in dotted quads (RFC 1928 section 4)."""
+        return SOCKS_CONNECT + socket.inet_aton(self.host) + self.port.to_bytes(2)
 
     def request(self) -> bytes:
         whole = self.proxied and self.scenario.way is Way.FORWARD
@@ -107,9 +120,25 @@ class Connection:
         poller.watch(self._sock, self._receive)
 
     def start(self) -> None:
-        if introduction := self._road.introduction():
+        if self._road.by_socks:
+            self._take = self._greeted
+            self._sock.send(SOCKS_GREETING)
+        elif introduction := self._road.introduction():
             self._expected = b"403" if self._road.scenario.denied else b"200"
             self._sock.send(introduction)
+        else:
+            self._inside()
+
+    def _greeted(self, data: bytes) -> None:
+        if data != SOCKS_METHOD:
+            self._fail(data)
+            return
+        self._take = self._let_through
+        self._sock.send(self._road.socks_request())
+
+    def _let_through(self, data: bytes) -> None:
+        if len(data) != SOCKS_REPLY or not data.startswith(SOCKS_GRANTED):
+            self._fail(data)
         else:
             self._inside()
 

@@ -10,6 +10,7 @@ class Way(StrEnum):
     """How a request gets to the proxy."""
 
     TUNNEL = "tunnel"  # CONNECT, then the request inside
+    SOCKS = "socks"  # SOCKS5, then the request inside
     FORWARD = "forward"  # the whole address in the request line
 
 
@@ -43,6 +44,7 @@ class Scenario:
 
 SCENARIOS = (
     Scenario("tunnels", "new CONNECT tunnels, one request in each", 32, fresh=True),
+    Scenario("socks", "new SOCKS5 tunnels, one request in each", 32, way=Way.SOCKS, fresh=True),
     Scenario("requests", "requests in 32 open tunnels", 32),
     Scenario("turns", "requests in one open tunnel, one at a time", 1),
     Scenario("bulk", "bytes through one tunnel", 1, bulk=True),

@@ -85,7 +85,8 @@ class Bench:
     def _start(self, stack: ExitStack, target: Target) -> float:
         started = time.perf_counter()
         child = stack.enter_context(program(target.command, target.environment, target.folder, self._core))
-        wait_listening(child, target.port, target.folder / "output")
+        for port in filter(None, (target.port, target.socks)):
+            wait_listening(child, port, target.folder / "output")
         self._pids[target.name] = child.pid
         return time.perf_counter() - started
 
@@ -126,7 +127,7 @@ class Bench:
         port = self._ports.tls if scenario.intercepted else self._ports.plain
         return Job(
             scenario=scenario,
-            door=("127.0.0.1", target.port if target.command else port),
+            door=("127.0.0.1", target.door(scenario) if target.command else port),
             proxied=bool(target.command),
             host=DENIED_NAME if scenario.denied else host,
             port=port,

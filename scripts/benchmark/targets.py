@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .origin import Ports
-from .scenarios import INTERCEPTED_NAME, TUNNELLED_NAME, Scenario
+from .scenarios import INTERCEPTED_NAME, TUNNELLED_NAME, Scenario, Way
 from .workers import clean_environment, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +30,17 @@ class Target:
     command: Sequence[str | Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     reads_tls: bool = True
+    socks: int = 0  # the port for SOCKS5, if there is one
+
+    def door(self, scenario: Scenario) -> int:
+        """The port that a client of this scenario connects to."""
+        return self.socks if scenario.way is Way.SOCKS else self.port
 
     def can(self, scenario: Scenario) -> bool:
         if scenario.denied:
             return bool(self.command)
+        if scenario.way is Way.SOCKS and self.command:
+            return bool(self.socks)
         return self.reads_tls or not scenario.intercepted
 
 
@@ -75,24 +82,24 @@ def direct(around: Surroundings, folder: Path, patterns: int, program: str) -> T
 
 
 def ours(around: Surroundings, folder: Path, patterns: int, program: str) -> Target:
-    port = free_port()
+    port, socks = free_port(), free_port()
     config = folder / "config.toml"
-    config.write_text(our_config(port, allowed_patterns(patterns)))
+    config.write_text(our_config(port, socks, allowed_patterns(patterns)))
     command: list[str | Path] = [sys.executable, "-I", ROOT / "scripts" / "launch.py", "serve", "--config", config]
     environment = clean_environment(
         folder, CODEX_HOME=str(folder), SSL_CERT_FILE=str(around.authority), BENCH_TOKEN=TOKEN
     )
-    return Target(OURS, folder, folder / "proxy" / "ca.pem", port, command, environment)
+    return Target(OURS, folder, folder / "proxy" / "ca.pem", port, command, environment, socks=socks)
 
 
-def our_config(port: int, patterns: Sequence[str]) -> str:
+def our_config(port: int, socks: int, patterns: Sequence[str]) -> str:
     """Tunnels to the origin's address pass unread, those to its name are intercepted and get a header."""
     return f"""default_permissions = "bench"
 [permissions.bench.network]
 enabled = true
 mitm = true
 proxy_url = "http://127.0.0.1:{port}"
-enable_socks5 = false
+socks_url = "http://127.0.0.1:{socks}"
 allowed_domains = {json.dumps(patterns)}
 [[permissions.bench.network.mitm_hooks]]
 host = "{INTERCEPTED_NAME}"
@@ -107,20 +114,21 @@ prefix = "Bearer "
 
 
 def stock(around: Surroundings, folder: Path, patterns: int, program: str) -> Target:
-    port = free_port()
+    port, socks = free_port(), free_port()
     names = folder / "allowed"
     names.write_text("\n".join(allowed_names(patterns)))
-    options = {"confdir": folder, "listen_host": "127.0.0.1", "listen_port": port, "flow_detail": 0} | {
+    options = {"confdir": folder, "listen_host": "127.0.0.1", "flow_detail": 0} | {
         "ssl_verify_upstream_trusted_ca": around.authority,
         # What we do not read, it need not read either.
         "ignore_hosts": rf"^{TUNNELLED_NAME.replace('.', '[.]')}:{around.ports.plain}$",
     }
     settings = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+    settings += ["--mode", f"regular@{port}", "--mode", f"socks5@{socks}"]
     engine = "from mitmproxy.tools.main import mitmdump; mitmdump()"
     script = Path(__file__).with_name("stock_script.py")
     command: list[str | Path] = [sys.executable, "-I", "-c", engine, "-q", "-s", script, *settings]
     environment = clean_environment(folder, BENCH_ALLOWED=str(names), BENCH_TOKEN=TOKEN)
-    return Target(STOCK, folder, folder / "mitmproxy-ca-cert.pem", port, command, environment)
+    return Target(STOCK, folder, folder / "mitmproxy-ca-cert.pem", port, command, environment, socks=socks)
 
 
 def tinyproxy(around: Surroundings, folder: Path, patterns: int, program: str) -> Target:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +71,24 @@ def test_http2_works_inside(tmp_path: Path) -> None:
     play(scenario, tmp_path)
 
 
-def test_tls_that_came_with_the_request_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [1, 100, 100_000], ids=["a byte", "a part", "all"])
+def test_tls_that_came_with_the_request_is_not_lost(ahead: int, tmp_path: Path) -> None:
     """The reply comes before anything of TLS does, also when the client does not wait for it."""
 
     async def scenario(lab: Lab) -> None:
-        origin = await lab.origin(tls=[HOOKED])
-        peer, code = await lab.ask_socks(origin.port, early=b"\x16")
+        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = lab.trust().wrap_bio(received, sent, server_hostname=HOOKED)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        hello = sent.read()
+        peer, code = await lab.ask_socks(443, early=hello[:ahead])
         assert code == 0
-        await peer.send(b"\x15 no TLS record of this age")
-        assert await peer.closed()
-        assert not origin.connections
+        await peer.send(hello[ahead:])
+        while tls.version() is None:
+            received.write(await peer.reader.read(1 << 16))
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+        assert tls.getpeercert()
 
     play(scenario, tmp_path)
 

@@ -41,8 +41,9 @@ BY_NAME = {one.name: one for one in SCENARIOS}
 NOWHERE = Path("nowhere")
 
 
-def target(name: str, *, reads_tls: bool = True) -> Target:
-    return Target(name, NOWHERE, NOWHERE, 1, () if name == DIRECT else ("program",), reads_tls=reads_tls)
+def target(name: str, *, reads_tls: bool = True, socks: int = 0) -> Target:
+    command = () if name == DIRECT else ("program",)
+    return Target(name, NOWHERE, NOWHERE, 1, command, reads_tls=reads_tls, socks=socks)
 
 
 # -- the command line --------------------------------------------------------------------------------------------------
@@ -123,14 +124,20 @@ def test_targets_take_turns() -> None:
     ("scenario", "able"),
     [
         pytest.param("tunnels", [OURS, DIRECT, STOCK, TINYPROXY], id="everybody makes tunnels"),
+        pytest.param("socks", [OURS, DIRECT], id="not all speak SOCKS5"),
         pytest.param("denied", [OURS, STOCK, TINYPROXY], id="without a proxy nothing is denied"),
         pytest.param("handshakes", [OURS, DIRECT, STOCK], id="not all read what is inside TLS"),
     ],
 )
 def test_only_those_take_part_that_can(scenario: str, able: list[str]) -> None:
-    everybody = [target(OURS), target(DIRECT), target(STOCK), target(TINYPROXY, reads_tls=False)]
+    everybody = [target(OURS, socks=8081), target(DIRECT), target(STOCK), target(TINYPROXY, reads_tls=False)]
     series = rounds.interleave(BY_NAME[scenario], everybody, 1, lambda one, of: Slice(1.0, 1.0, 1.0))
     assert list(series) == able
+
+
+@pytest.mark.parametrize(("scenario", "port"), [("socks", 8081), ("tunnels", 1), ("plain", 1)])
+def test_a_client_knocks_at_the_door_of_its_scenario(scenario: str, port: int) -> None:
+    assert target(OURS, socks=8081).door(BY_NAME[scenario]) == port
 
 
 def test_a_ratio_is_the_median_of_neighbours() -> None:
@@ -250,7 +257,7 @@ def test_our_document_has_a_place_for_it_and_names_no_machine() -> None:
 
 def test_our_configuration_says_what_the_scenarios_need() -> None:
     patterns = allowed_patterns(1_000)
-    loaded = load_config(our_config(3128, patterns), file="config.toml")
+    loaded = load_config(our_config(3128, 8081, patterns), file="config.toml")
     policy = NetworkPolicy.compile(loaded.settings)
     rulings = {
         name: judge_host(policy, parse_endpoint(f"{name}:443"))

@@ -16,8 +16,10 @@ from codex_network_proxy.scripts.benchmark.frames import DATA, HEADERS, Frames, 
 from codex_network_proxy.scripts.benchmark.load import Job, LoadError, Slice
 from codex_network_proxy.scripts.benchmark.origin import Ports, serve_origin
 from codex_network_proxy.scripts.benchmark.poller import SelectorPoller
-from codex_network_proxy.scripts.benchmark.scenarios import INTERCEPTED_NAME, SCENARIOS, Scenario, Way
+from codex_network_proxy.scripts.benchmark.scenarios import INTERCEPTED_NAME, SCENARIOS, TUNNELLED_NAME, Scenario, Way
 from codex_network_proxy.scripts.benchmark.workers import worker
+from tests.addons.running_door import RunningDoor
+from tests.kit.raw import split_address
 
 BY_NAME = {one.name: one for one in SCENARIOS}
 
@@ -63,6 +65,7 @@ def test_frames_are_cut_wherever_the_bytes_break() -> None:
     ("way", "proxied", "introduction", "line"),
     [
         pytest.param(Way.TUNNEL, True, "CONNECT a.test:80 HTTP/1.1", "GET / HTTP/1.1", id="through a tunnel"),
+        pytest.param(Way.SOCKS, True, "", "GET / HTTP/1.1", id="through a tunnel of SOCKS5"),
         pytest.param(Way.FORWARD, True, "", "GET http://a.test:80/ HTTP/1.1", id="with the whole address"),
         pytest.param(Way.TUNNEL, False, "", "GET / HTTP/1.1", id="to the origin itself"),
         pytest.param(Way.FORWARD, False, "", "GET / HTTP/1.1", id="to the origin itself, likewise"),
@@ -115,6 +118,18 @@ def test_a_client_that_is_refused_says_what_it_was_told(running: tuple[Ports, Pa
     """The origin answers 200 where a proxy has to refuse."""
     with pytest.raises(LoadError, match=r"answered 'HTTP/1\.1 200 OK'"):
         load.run_job(replace(job(BY_NAME["denied"], running), proxied=True))
+
+
+def test_the_client_opens_tunnels_of_socks5(running: tuple[Ports, Path]) -> None:
+    with RunningDoor() as door:
+        door.open_socks()
+        asked = replace(job(BY_NAME["socks"], running), proxied=True, host=TUNNELLED_NAME)
+        found = load.run_job(replace(asked, door=split_address(door.socks)))
+        assert (found.rate > 0, found.errors) == (True, 0)
+        with pytest.raises(LoadError, match=r"answered 'HTTP/1\.1 400 Bad Request'"):
+            load.run_job(replace(asked, door=split_address(door.address)))
+        with pytest.raises(LoadError, match="answered"):
+            load.run_job(replace(asked, door=split_address(door.socks), port=1))
 
 
 def test_a_client_that_trusts_nobody_is_not_counted(running: tuple[Ports, Path], tmp_path: Path) -> None:
