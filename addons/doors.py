@@ -6,8 +6,11 @@ import logging
 
 from mitmproxy import ctx
 
-from .engine import InProcessEngine, running
+from codex_network_proxy.socks.listener import raise_descriptor_limit
+
+from .engine import InProcessEngine
 from .engine_options import engine_ports
+from .reload import cut_after_changes
 from .runtime import Runtime
 from .settings import Settings
 from .web_entries import WebEntries
@@ -49,9 +52,10 @@ class Doors:
 
     def open(self, runtime: Runtime) -> None:
         """Connects authority, door, engine and mitmweb. Raises `OSError` when an address cannot be had."""
-        self._engine = InProcessEngine(running(ctx.master), runtime)
+        raise_descriptor_limit()
+        self._engine = InProcessEngine(ctx.master, runtime)
         runtime.authority.on_block(self._entries.block_seen)
-        runtime.authority.on_policy(self._policy_changed)
+        cut_after_changes(runtime, self._engine)
         self._protect_engine_listeners(runtime)
         # Without a view nobody looks at tunnels, and reporting them costs a tenth of their set-up.
         runtime.open_door(self._engine, self._entries if ctx.master.addons.get("view") is not None else None)
@@ -61,16 +65,6 @@ class Doors:
             runtime.authority.own_listeners.add(port)
         if ctx.master.addons.get("webaddon") is not None:
             runtime.authority.own_listeners.add(ctx.options.web_port)
-
-    def _policy_changed(self) -> None:
-        runtime = self._settings.runtime
-        if runtime is None:
-            return
-        cut = self._engine.recheck() if self._engine else 0
-        if runtime.door:
-            cut += runtime.door.recheck(runtime.authority.still_allows)
-        if cut:
-            logger.warning("closed %d connections that the new policy does not allow", cut)
 
     def done(self) -> None:
         if self._engine:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import cast
 
 from mitmproxy import ctx
@@ -14,7 +12,7 @@ from mitmproxy.master import Master
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layers import modes
 
-from codex_network_proxy.policy.decision import Allowed, NetworkProtocol
+from codex_network_proxy.policy.decision import NetworkProtocol
 
 from .connection import PolicedConnection
 from .door_tunnels import holds
@@ -27,97 +25,82 @@ logger = logging.getLogger("codex_network_proxy")
 READ_LIMIT = 64 * 1024
 """Bytes a stream reader holds before the client is made to wait."""
 
-MasterSource = Callable[[], Awaitable[Master]]
-"""Gives the engine that runs in this process, once it does."""
-
-
-@dataclass(slots=True)
-class _Served:
-    """A connection that was handed over; it has a handler once the engine runs."""
-
-    handover: HandOver
-    handler: PolicedConnection | None = None
-
-    def verdicts(self) -> list[Allowed]:
-        if self.handler:
-            return self.handler.verdicts()
-        return [self.handover.verdict] if self.handover.verdict else []
-
-
-def running(master: Master) -> MasterSource:
-    """An engine that is there already."""
-
-    async def source() -> Master:
-        return master
-
-    return source
-
 
 class InProcessEngine:
     """Implements `handover.Engine` with a plain call, for the clients of one proxy. Several may share one master."""
 
-    def __init__(self, master: MasterSource, tenant: Tenant) -> None:
+    def __init__(self, master: Master, tenant: Tenant) -> None:
         self._master = master
         self._tenant = tenant
         self._mode = mode_specs.ProxyMode.parse("regular")
-        self._tasks: dict[asyncio.Task[None], _Served] = {}
+        self._tasks: dict[asyncio.Task[None], PolicedConnection] = {}
+        # Those whose stream is not set up yet are known here only.
+        self._all: set[asyncio.Task[None]] = set()
 
     def take(self, handover: HandOver) -> None:
         """Serves the connection in a task of its own; see `handover.Engine`."""
-        served = _Served(handover)
-        task = asyncio.Task(self._serve(served), loop=asyncio.get_running_loop(), eager_start=True)
-        self._tasks[task] = served
+        # Started at once: a task that is cancelled before its first step would leave the socket open.
+        task = asyncio.Task(self._serve(handover), loop=asyncio.get_running_loop(), eager_start=True)
+        self._all.add(task)
         task.add_done_callback(self._finished)
 
     def close(self) -> None:
         """Cuts every connection that is being served."""
-        for task, served in list(self._tasks.items()):
-            _cut(task, served.handler)
+        for task in list(self._all):
+            _cut(task, self._tasks.get(task))
+
+    async def wait_closed(self) -> None:
+        """Returns when every connection has ended."""
+        while self._all:
+            await asyncio.wait(self._all)
 
     def recheck(self) -> int:
         """After a change of the policy: cuts each connection that does something it no longer allows; how many."""
         allowed = self._tenant.authority.still_allows
         doomed = [
-            (task, served)
-            for task, served in self._tasks.items()
-            if not all(holds(allowed, verdict) for verdict in served.verdicts())
+            (task, handler)
+            for task, handler in self._tasks.items()
+            if not all(holds(allowed, verdict) for verdict in handler.verdicts())
         ]
-        for task, served in doomed:
-            _cut(task, served.handler)
+        for task, handler in doomed:
+            _cut(task, handler)
         return len(doomed)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        served = self._tasks.pop(task)
-        if served.handler is None:
-            # It never got to the engine: nobody else owns the socket.
-            served.handover.sock.close()
-        served.handover.done()
+        self._all.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
             logger.error("an engine connection failed (%s)", type(error).__name__)
 
-    async def _serve(self, served: _Served) -> None:
-        master = await self._master()
-        if ctx.master is not master:
-            # The engine's own parts ask the context: another master's options would count for our clients.
-            raise RuntimeError("another mitmproxy engine was started in this process")
-        reader, writer = await _streams(served.handover)
-        # From here on the socket is the transport's: closing it behind its back would hit whoever gets the number.
-        served.handler = handler = PolicedConnection(master, reader, writer, master.options, self._mode)
-        handler.tenant, handler.scope = self._tenant, served.handover.scope
-        handler.tunnel = served.handover.verdict
-        handler.layer = _top_layer(served.handover)(handler.layer.context)
-        await _run(master, handler, writer)
+    async def _serve(self, handover: HandOver) -> None:
+        try:
+            try:
+                if ctx.master is not self._master:
+                    # The engine's own parts ask the context: another master's options would count for our clients.
+                    raise RuntimeError("another mitmproxy engine was started in this process")
+                reader, writer = await _streams(handover)
+            except BaseException:
+                handover.sock.close()
+                raise
+            # From here on the socket is the transport's: closing it behind its back would hit whoever gets the number.
+            await self._run(handover, reader, writer)
+        finally:
+            handover.done()
 
-
-async def _run(master: Master, handler: PolicedConnection, writer: asyncio.StreamWriter) -> None:
-    proxyserver = cast(Proxyserver, master.addons.get("proxyserver"))
-    try:
-        with proxyserver.register_connection(handler.client.id, handler):
-            await handler.handle_client()
-    except BaseException:
-        writer.transport.abort()
-        raise
-    writer.close()
+    async def _run(self, handover: HandOver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = PolicedConnection(self._master, reader, writer, self._master.options, self._mode)
+        handler.tenant, handler.scope, handler.tunnel = self._tenant, handover.scope, handover.verdict
+        handler.layer = _top_layer(handover)(handler.layer.context)
+        if task := asyncio.current_task():
+            self._tasks[task] = handler
+        proxyserver = cast(Proxyserver, self._master.addons.get("proxyserver"))
+        try:
+            with proxyserver.register_connection(handler.client.id, handler):
+                await handler.handle_client()
+        except BaseException:
+            writer.transport.abort()
+            raise
+        writer.close()
 
 
 def _top_layer(handover: HandOver) -> type[modes.HttpProxy] | type[SocksTunnel]:

@@ -23,7 +23,6 @@ _DEFAULT_MODE = ["regular"]
 
 def prepare_options(master: Master) -> str | None:
     """Sets what we need; returns a sentence when the user asked for something that cannot be policed."""
-    write_no_session_keys()
     options = master.options
     known = {name: value for name, value in OURS.items() if name in options}
     options.update(**known)

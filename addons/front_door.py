@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from codex_network_proxy.policy.decision import Allowed
-from codex_network_proxy.socks.listener import Listener, address_text, bind, raise_descriptor_limit
+from codex_network_proxy.socks.listener import Listener, address_text, bind
 
 from .door_connection import DoorConnection
 from .door_socks import SocksConnection
@@ -59,7 +59,6 @@ class FrontDoor:
 
     def _listen(self, host: str, port: int, speaks: ClientKind) -> tuple[Doorway, tuple[str, int]]:
         sock = bind(host, port)
-        raise_descriptor_limit()
         if self._doorway is None:
             self._doorway = self._build()
         listener = Listener(self._doorway.poller, sock, partial(self._doorway.accepted, speaks))

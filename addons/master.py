@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mitmproxy import http, master, options
+from mitmproxy import command, ctx, http, log, master, options
 from mitmproxy.addons import core, proxyserver
 from mitmproxy.addons.next_layer import NextLayer
 
@@ -30,8 +30,15 @@ class EngineMaster(master.Master):
     """An engine without console, scripts, replays or rewriting: only what serves requests."""
 
     def __init__(self, opts: options.Options, chain: Sequence[object]) -> None:
-        super().__init__(opts)
+        # What the engine's own does, but no handler goes to the root logger: that is the embedding program's.
+        self.options = opts
+        self.commands = command.CommandManager(self)
         self.addons: CachedAddons = CachedAddons(self)
+        self.log = log.Log(self)
+        self._legacy_log_events = log.LegacyLogEvents(self)
+        self.event_loop = asyncio.get_running_loop()
+        self.should_exit = asyncio.Event()
+        ctx.master, ctx.log, ctx.options = self, self.log, self.options
         own = (core.Core(), proxyserver.Proxyserver(), NextLayer(), UpstreamTls())
         self.addons.add(*own)  # type: ignore[no-untyped-call]  # the engine's own
         insert_chain(self, chain)

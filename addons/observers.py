@@ -12,7 +12,7 @@ import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, cast
 
 from .audit_sinks import RunningSink
@@ -29,9 +29,26 @@ Observer = Callable[[Any], object]
 
 def told(subject: str, observer: Observer, pace: Pace = PACE) -> RunningSink[Any]:
     """The observer behind a bounded queue. `subject` is how the log speaks of it."""
-    if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(getattr(observer, "__call__", None)):  # noqa: B004 - not whether it can be called, but how
+    if is_async(observer):
         return LoopObserver(subject, cast(Callable[[Any], Coroutine[Any, Any, object]], observer), pace.queue)
     return ThreadObserver(subject, observer, pace)
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    """Whether it has to be awaited: an `async def`, or an object whose `__call__` is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - not whether it can be called, but how
+
+
+async def finish(sinks: Iterable[RunningSink[Any]], limit: float) -> None:
+    """Before the loop ends: async observers are told of what waits for them, for at most `limit` seconds.
+
+    Call it in that loop. Other sinks are left alone.
+    """
+    observers = [sink for sink in sinks if isinstance(sink, LoopObserver) and sink.close_soon()]
+    if observers:
+        await asyncio.wait([asyncio.ensure_future(each.delivered()) for each in observers], timeout=limit)
+    for each in observers:
+        each.wait_closed(0)
 
 
 class ThreadObserver[Item]:

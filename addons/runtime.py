@@ -26,14 +26,16 @@ from codex_network_proxy.policy.overlays import UNMANAGED, ManagedPolicy
 from codex_network_proxy.policy.settings import NetworkSettings
 from codex_network_proxy.socks.listener import address_text
 
-from .audit_sinks import close_all
+from .audit_sinks import CLOSE_LIMIT, close_all
 from .auditing import NOBODY, Watchers, open_audit, watch_blocks
 from .authority import Authority, Surroundings
 from .config_file import ConfigSource, ConfigWatch, find_config
 from .front_door import FrontDoor
+from .given_config import Configuration
 from .handover import Engine, TunnelObserver
 from .live_policy import LivePolicy
 from .local_sockets import SERVED_ON, LocalSockets
+from .observers import finish
 from .resolver import PinnedResolver, SystemResolver, parse_pins
 from .secret_sources import EnvironmentSecrets
 
@@ -69,7 +71,8 @@ class SystemClock:
 class Runtime:
     """Loads the configuration and holds everything that lasts as long as the proxy runs.
 
-    `managed` is laid over the file each time it is read; a file that goes beyond its constraints is a broken one.
+    `configuration` takes the place of the file that the options name. `managed` is laid over the file each time it is
+    read; a file that goes beyond its constraints is a broken one.
     Raises `ConfigError` when the configuration is not usable, and `ValueError` for a malformed pin, a time-out that
     is none, metadata that may not be set, and for an export of a required audit that cannot be had.
     """
@@ -83,9 +86,10 @@ class Runtime:
         managed: ManagedPolicy | None = None,
         watchers: Watchers = NOBODY,
         platform: str = sys.platform,
+        configuration: Configuration | None = None,
     ) -> None:
         self.options = options
-        self._watch = ConfigWatch(find_config(environ, options.config, options.profile))
+        self._watch = configuration or ConfigWatch(find_config(environ, options.config, options.profile))
         self.home = self._watch.source.home
         self.loaded: LoadedConfig = self._watch.load()
         self._managed = managed or UNMANAGED
@@ -120,6 +124,7 @@ class Runtime:
         self.door: FrontDoor | None = None
         self.http_address: str | None = None
         self.socks_address: str | None = None
+        self._stopped = False
         self.started = asyncio.Event()
         self.failure: Exception | None = None
 
@@ -230,11 +235,22 @@ class Runtime:
         logger.error("the configuration is broken; every request is refused until it is repaired")
         self.authority.replace(None)
 
-    def close(self) -> None:
-        """Closes the listener and its tunnels, and writes out what the audit log still holds."""
+    def stop(self) -> None:
+        """Ends what lives in the event loop: the listener, its tunnels, questions to the decider. Call it there."""
+        if self._stopped:
+            return
+        self._stopped = True
         if self.door is not None:
             self.door.close()
             self.door = None
         self.authority.close()
+
+    async def finish(self) -> None:
+        """After `stop`: tells async observers of what they do not know yet, for at most a second."""
+        await finish([*self.audit.sinks, *self._told_of_blocks], CLOSE_LIMIT)
+
+    def close(self) -> None:
+        """Ends everything, and writes out what the audit log still holds. May wait for a second."""
+        self.stop()
         self._resolver.close()
         close_all([*self.audit.sinks, *self._told_of_blocks])

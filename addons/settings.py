@@ -14,15 +14,13 @@ from mitmproxy.addonmanager import Loader
 from codex_network_proxy.policy.errors import ConfigError
 
 from . import connection, http_streams
-from .engine_options import asked_for_listener, close_engine_listener, prepare_options
+from .engine_options import asked_for_listener, close_engine_listener, prepare_options, write_no_session_keys
 from .guard import Guard
+from .reload import watch_file
 from .runtime import RunOptions, Runtime
 from .tenant import Tenant
 
 logger = logging.getLogger("codex_network_proxy")
-
-RELOAD_INTERVAL = 1.0
-"""Seconds between two looks at the configuration file (spec A1.6)."""
 
 
 class Settings:
@@ -52,6 +50,8 @@ class Settings:
         loader.add_option(
             "codex_fail_closed_audit", bool, False, "Refuse every request while the audit log cannot be written."
         )
+        # The engine's own TLS addon follows the environment in this.
+        write_no_session_keys()
         problem = prepare_options(ctx.master)
         if self.owns_runtime:
             self._take_over_listener(wanted=problem is None and asked_for_listener(ctx.master))
@@ -88,14 +88,9 @@ class Settings:
         if self._reopen:
             ctx.options.update(server=True)
         loop = asyncio.get_running_loop()
-        self._watch = loop.create_task(self._watch_file(self.runtime))
+        self._watch = loop.create_task(watch_file(self.runtime))
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self.runtime.reload)
-
-    async def _watch_file(self, runtime: Runtime) -> None:
-        while True:
-            await asyncio.sleep(RELOAD_INTERVAL)
-            runtime.reload_if_changed()
 
     def done(self) -> None:
         if self._watch:

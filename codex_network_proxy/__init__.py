@@ -1,3 +1,82 @@
-"""codex-network-proxy: one door to the network, one policy."""
+"""codex-network-proxy: one door to the network, one policy.
+
+Everything that a program needs to embed the proxy can be imported from here. It is loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .addons.network_proxy import NetworkProxy, NetworkProxyHandle
+    from .addons.proxy_builder import NetworkProxyBuilder
+    from .policy.audit import PolicyDecisionEvent
+    from .policy.blocked import BlockedRequest
+    from .policy.decision import (
+        BlockReason,
+        ClientScope,
+        Decision,
+        DecisionSource,
+        NetworkDecision,
+        NetworkPolicyRequest,
+        NetworkProtocol,
+    )
+    from .policy.errors import ConfigError, ConfigProblem, PolicyChangeRefused
+    from .policy.modes import NetworkMode
+    from .policy.settings import NetworkSettings
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "NetworkProxy": "addons.network_proxy",
+    "NetworkProxyHandle": "addons.network_proxy",
+    "NetworkProxyBuilder": "addons.proxy_builder",
+    "PolicyDecisionEvent": "policy.audit",
+    "BlockedRequest": "policy.blocked",
+    "BlockReason": "policy.decision",
+    "ClientScope": "policy.decision",
+    "Decision": "policy.decision",
+    "DecisionSource": "policy.decision",
+    "NetworkDecision": "policy.decision",
+    "NetworkPolicyRequest": "policy.decision",
+    "NetworkProtocol": "policy.decision",
+    "ConfigError": "policy.errors",
+    "ConfigProblem": "policy.errors",
+    "PolicyChangeRefused": "policy.errors",
+    "NetworkMode": "policy.modes",
+    "NetworkSettings": "policy.settings",
+}
+
+__all__ = [
+    "BlockReason",
+    "BlockedRequest",
+    "ClientScope",
+    "ConfigError",
+    "ConfigProblem",
+    "Decision",
+    "DecisionSource",
+    "NetworkDecision",
+    "NetworkMode",
+    "NetworkPolicyRequest",
+    "NetworkProtocol",
+    "NetworkProxy",
+    "NetworkProxyBuilder",
+    "NetworkProxyHandle",
+    "NetworkSettings",
+    "PolicyChangeRefused",
+    "PolicyDecisionEvent",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -17,7 +17,7 @@ from .errors import ConfigError, ConfigProblem, shown
 from .lint import LintWarning, Subject, lint
 from .modes import NetworkMode
 from .patterns import DomainPattern
-from .profiles import Finding, Misconfigured, ProfileTable, Table, select_profile
+from .profiles import Finding, GivenTable, Misconfigured, ProfileTable, Table, select_profile
 from .settings import HookSettings, InjectSettings, NetworkSettings
 from .toml_lines import Path
 
@@ -29,7 +29,11 @@ __all__ = [
     "NetworkSettings",
     "default_config_text",
     "load_config",
+    "load_table",
 ]
+
+GIVEN = "config"
+"""The name of a table that code gives, in messages."""
 
 Entries = dict[DomainPattern, Path]
 """Patterns in order, each once, and where in the network table it stands first."""
@@ -63,11 +67,24 @@ def load_config(text: str, *, file: str, profile: str | None = None) -> LoadedCo
         raise ConfigError((document.problem(error.finding),)) from None
     if selected is None:
         return LoadedConfig(NetworkSettings(), (document.warning(_nothing_selected(data)),))
+    return _checked(selected, document, selected.profile)
+
+
+def _checked(selected: ProfileTable, document: Document, profile: str | None) -> LoadedConfig:
     table = _check(selected, document)
     subject = _subject(table, selected, document)
     found = [*_notes(table), *lint(subject)]
     warnings = (document.warning(Finding(selected.source(each.path), each.message, each.value)) for each in found)
-    return LoadedConfig(subject.settings, tuple(warnings), selected.profile)
+    return LoadedConfig(subject.settings, tuple(warnings), profile)
+
+
+def load_table(values: Mapping[str, object]) -> LoadedConfig:
+    """The same for a network table that code gives as a value, with the keys of the file.
+
+    Raises `ConfigError` with every problem; places in it have no line. Warnings are those of a file, too.
+    """
+    document, given = Document("", GIVEN), GivenTable(GIVEN, dict(values), {})
+    return _checked(given, document, None)
 
 
 def _parse(text: str, file: str) -> Table:

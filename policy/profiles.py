@@ -50,6 +50,14 @@ class ProfileTable:
         return _network(self.profile, *path)
 
 
+@dataclass(frozen=True, slots=True)
+class GivenTable(ProfileTable):
+    """A network table that stands in no file and no profile."""
+
+    def source(self, path: Path) -> Path:
+        return ("network", *path)
+
+
 def select_profile(data: Table, override: str | None) -> ProfileTable | None:
     """The network table of the profile that `default_permissions`, or `override`, names; `None` when neither does.
 

@@ -29,7 +29,8 @@ OUTSIDE = {"os", "random", "secrets", "select", "socket", "ssl", "subprocess", "
 # Where the name to import is not the name to install.
 DISTRIBUTIONS = {"OpenSSL": "pyopenssl", "opentelemetry": "opentelemetry-sdk", "pydantic_core": "pydantic"}
 # Files that may name what an extra brings: for types only, or because they are imported only where it is installed.
-EXTRAS = dict.fromkeys(("addons/audit_export.py", "addons/auditing.py", "addons/otlp_export.py"), "otel")
+_USE_OTEL = ("addons/audit_export.py", "addons/auditing.py", "addons/otlp_export.py", "addons/proxy_builder.py")
+EXTRAS = dict.fromkeys(_USE_OTEL, "otel")
 
 
 def modules(tree: ast.Module, home: list[str]) -> Iterator[str]:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from mitmproxy import ctx
-from mitmproxy.master import Master
 
 from codex_network_proxy.addons.authority import Authority
-from codex_network_proxy.addons.engine import InProcessEngine, running
+from codex_network_proxy.addons.engine import InProcessEngine
 from codex_network_proxy.addons.handover import HandOver
 from codex_network_proxy.addons.master import RunningEngine
+from codex_network_proxy.addons.reload import cut_after_changes
 from codex_network_proxy.addons.runtime import RunOptions, Runtime
-from codex_network_proxy.policy.decision import ClientScope, NetworkPolicyRequest, NetworkProtocol, Verdict
-from codex_network_proxy.policy.hosts import parse_endpoint
+from codex_network_proxy.policy.decision import ClientScope, NetworkPolicyRequest, Verdict
 from tests.kit.tls import TestAuthority
 from tests.socks.sockets import tcp_pair
 
-from .engine_kit import HOOKED, NAMES, PATIENCE, Answer, Lab, Peer, configuration, laboratory, polite
-from .flow_kit import bench
+from .engine_kit import HOOKED, NAMES, Answer, Lab, Peer, configuration, laboratory, polite
 from .http1_requests import get
-from .running_door import allowed
 
 OTHER_SECRET = "canary-other-77"
 ONLY_OTHER = configuration(lines=['allowed_domains = ["hooked.test", "other.test"]'])
@@ -45,9 +40,9 @@ async def neighbours(folder: Path) -> AsyncIterator[tuple[Lab, Lab]]:
         config.write_text(ONLY_OTHER)
         environ = {"CODEX_HOME": str(home), "TOKEN": OTHER_SECRET, "SSL_CERT_FILE": str(trusted.bundle)}
         runtime = Runtime(RunOptions(config=config, pins=tuple(f"{name}=127.0.0.1" for name in NAMES)), environ)
-        engine = InProcessEngine(running(one.master), runtime)
-        runtime.authority.on_policy(lambda: (engine.recheck(), None)[1])
+        engine = InProcessEngine(one.master, runtime)
         runtime.open_door(engine)
+        cut_after_changes(runtime, engine)
         two = Lab(RunningEngine(one.master, runtime, one.engine._task), runtime, trusted, config)
         try:
             yield one, two
@@ -128,83 +123,18 @@ def test_a_change_of_one_policy_cuts_no_connection_of_the_other(tmp_path: Path) 
 # -- the hand-over itself ----------------------------------------------------------------------------------------------
 
 
-class Client:
-    """The client's end of a connection that is handed over, and how often its end was reported."""
-
-    def __init__(self, received: bytes = b"GET / HTTP/1.1\r\n\r\n") -> None:
-        self.sock, theirs = tcp_pair()
-        self.sock.settimeout(PATIENCE)
-        self.ended = 0
-        self.handover = HandOver(theirs, received, "127.0.0.1:5", None, self._done)
-
-    def _done(self) -> None:
-        self.ended += 1
-
-    def is_closed(self) -> bool:
-        with self.sock:
-            return self.sock.recv(1) == b""
-
-
-def serve(source: Callable[[], Awaitable[Master]], client: Client, then: Callable[[InProcessEngine], None]) -> None:
-    async def run() -> None:
-        with bench() as here:
-            engine = InProcessEngine(source, here.tenant)
-            engine.take(client.handover)
-            then(engine)
-            while engine._tasks:  # noqa: ASYNC110 - what is waited for is the end of tasks
-                await asyncio.sleep(0)
-
-    asyncio.run(run())
-
-
-async def never() -> Master:
-    await asyncio.get_running_loop().create_future()
-    raise AssertionError
-
-
-async def broken() -> Master:
-    raise ImportError("canary")
-
-
-async def not_ours() -> Master:
-    """An engine that is no longer the one of this process."""
-    ctx.master = None  # type: ignore[assignment]  # as another master would replace it
-    return object()  # type: ignore[return-value]  # nothing of it is used
-
-
-def test_an_engine_that_cannot_start_costs_the_connection_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    client = Client()
-    with caplog.at_level(logging.ERROR):
-        serve(broken, client, lambda engine: None)
-    assert client.is_closed()
-    assert client.ended == 1
-    assert caplog.messages == ["an engine connection failed (ImportError)"]
-
-
 def test_under_another_engines_options_nobody_is_served(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ctx, "master", None, raising=False)
-    client = Client()
-    serve(not_ours, client, lambda engine: None)
-    assert client.is_closed()
-    assert caplog.messages == ["an engine connection failed (RuntimeError)"]
+    async def scenario(one: Lab, two: Lab) -> None:
+        client = await one.client()
+        monkeypatch.setattr(ctx, "master", object())
+        await client.send(get(1, host=b"allowed.test"))
+        assert await client.closed()
+        monkeypatch.undo()
 
-
-def test_a_connection_that_waits_for_the_engine_can_be_cut() -> None:
-    client = Client()
-    serve(never, client, lambda engine: engine.close())
-    assert client.is_closed()
-    assert client.ended == 1
-
-
-def test_a_connection_that_waits_for_the_engine_is_cut_when_the_policy_turns_against_it() -> None:
-    client, told = Client(), []
-    request = NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, parse_endpoint("denied.test:443"))
-    client.handover = replace(client.handover, verdict=allowed(request, inspect=True))
-    serve(never, client, lambda engine: told.append(engine.recheck()))
-    assert told == [1]
-    assert client.is_closed()
+    play(scenario, tmp_path)
+    assert "an engine connection failed (RuntimeError)" in caplog.messages
 
 
 def test_what_the_embedding_code_said_of_a_client_reaches_every_question(tmp_path: Path) -> None:
@@ -216,7 +146,7 @@ def test_what_the_embedding_code_said_of_a_client_reaches_every_question(tmp_pat
             asked: list[NetworkPolicyRequest] = []
             lab.runtime.authority = cast(Any, Onlooker(lab.policy, asked))
             plain, secure = await lab.origin(polite), await lab.origin(polite, tls=[HOOKED])
-            engine = InProcessEngine(running(lab.master), lab.runtime)
+            engine = InProcessEngine(lab.master, lab.runtime)
 
             async def enter(head: bytes) -> Peer:
                 ours, theirs = tcp_pair()

@@ -12,7 +12,12 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.net import tls as net_tls
 from mitmproxy.test import taddons
 
-from codex_network_proxy.addons.engine_options import OURS, asked_for_listener, prepare_options
+from codex_network_proxy.addons.engine_options import (
+    OURS,
+    asked_for_listener,
+    prepare_options,
+    write_no_session_keys,
+)
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def test_whether_the_user_asked_for_a_listener(
     assert asked_for_listener(engine.master) is asked
 
 
-def test_no_session_keys_are_written(engine: taddons.context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_session_keys_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(net_tls, "log_master_secret", object())
-    prepare_options(engine.master)
+    write_no_session_keys()
     assert net_tls.log_master_secret is None

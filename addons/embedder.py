@@ -1,0 +1,75 @@
+"""The way out of the proxy's thread: functions of the embedding program run in the loop it started the proxy from.
+
+A program without a loop gets one for them, in a thread of their own: a function that blocks then delays only the
+functions of the same proxy, never a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+NAME = "codex-network-proxy-callbacks"
+
+
+class Embedder:
+    """Knows where the functions of one embedding program belong; see `begin`."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """From now on functions run in `loop`; in a thread of their own without one."""
+        self._loop = loop or self._own_loop()
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+
+        def run() -> None:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.get_loop().run_forever()
+
+        self._thread = threading.Thread(target=run, name=NAME, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            loop.close()
+            raise
+        return loop
+
+    def end(self) -> threading.Thread | None:
+        """Starts to end the thread, when there is one, and answers with it."""
+        if self._thread is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        return self._thread
+
+    def outside[Argument](self, function: Callable[[Argument], object]) -> Callable[[Argument], Awaitable[Any]]:
+        """The program's function as one for the proxy's own loop: it runs outside, and its answer comes back.
+
+        The function may be async or plain. Raises what it raises, and `RuntimeError` when its loop is closed.
+        """
+
+        async def run(argument: Argument) -> object:
+            return await self._call(function, argument)
+
+        return run
+
+    async def _call[Argument](self, function: Callable[[Argument], object], argument: Argument) -> object:
+        if self._loop is None:
+            raise RuntimeError("the proxy does not run")
+        call = _finished(function, argument)
+        try:
+            future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        except RuntimeError:
+            call.close()
+            raise
+        return await asyncio.wrap_future(future)
+
+
+async def _finished[Argument](function: Callable[[Argument], object], argument: Argument) -> object:
+    result = function(argument)
+    return await result if inspect.isawaitable(result) else result

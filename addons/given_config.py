@@ -1,0 +1,83 @@
+"""Where a configuration comes from, and what code says of it instead of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from codex_network_proxy.policy.config import LoadedConfig, load_table
+from codex_network_proxy.policy.listeners import ListenAddress, read_listen_address
+from codex_network_proxy.policy.settings import NetworkSettings
+
+from .config_file import ConfigSource
+
+GIVEN = "configuration given in code"
+"""The name of such a configuration in the log."""
+
+
+class Configuration(Protocol):
+    """One configuration over time; `ConfigWatch` is the one from a file."""
+
+    @property
+    def source(self) -> ConfigSource: ...
+
+    def load(self) -> LoadedConfig:
+        """Raises `ConfigError`."""
+        ...
+
+    def changed(self) -> bool:
+        """Whether it is another one than at the last `load`."""
+        ...
+
+
+class GivenConfig:
+    """A network table as a dict with the keys of the file, or checked settings. It never changes by itself."""
+
+    def __init__(self, given: Mapping[str, object] | NetworkSettings, home: Path) -> None:
+        self._given = given
+        self.source = ConfigSource(Path(GIVEN), home)
+
+    def load(self) -> LoadedConfig:
+        """Raises `ConfigError` with every problem."""
+        return LoadedConfig(self._given) if isinstance(self._given, NetworkSettings) else load_table(self._given)
+
+    def changed(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class MovedListeners:
+    """A configuration whose listeners stand where code wants them (spec B9.1). They are clamped all the same."""
+
+    inner: Configuration
+    http: ListenAddress | None = None
+    socks: ListenAddress | None = None
+
+    @property
+    def source(self) -> ConfigSource:
+        return self.inner.source
+
+    def load(self) -> LoadedConfig:
+        """Raises `ConfigError`."""
+        loaded = self.inner.load()
+        settings = replace(
+            loaded.settings,
+            http_listen=self.http or loaded.settings.http_listen,
+            socks_listen=self.socks or loaded.settings.socks_listen,
+        )
+        return replace(loaded, settings=settings)
+
+    def changed(self) -> bool:
+        return self.inner.changed()
+
+
+def exact_address(text: str) -> ListenAddress:
+    """`ip:port`, port 0 for a free one. Raises `ValueError` where a file would get a default instead."""
+    found = read_listen_address(text, -1)
+    if found.notes:
+        raise ValueError(found.notes[0])
+    if found.address.port < 0:
+        raise ValueError(f"{text!r} has no port; write IP:PORT, with port 0 for a free one")
+    return found.address

@@ -1,0 +1,214 @@
+"""A proxy inside a program of somebody else: run it, ask it, change it, and end it (spec A10, B9)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from codex_network_proxy.policy.blocked import BlockedRequest
+from codex_network_proxy.policy.child_env import ChildRoute, child_env
+from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.settings import NetworkSettings
+
+from .proxy_life import ProxyLife
+
+if TYPE_CHECKING:
+    from .live_policy import LivePolicy
+    from .proxy_builder import NetworkProxyBuilder
+
+
+class NetworkProxyHandle:
+    """A proxy that runs, as `NetworkProxy.run` gives it: wait for its end, or bring it about."""
+
+    def __init__(self, life: ProxyLife) -> None:
+        self._life = life
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything has ended: listeners, connections and threads of the proxy."""
+        return self._life.ended.done()
+
+    async def wait(self) -> None:
+        """Returns when the proxy has ended. Cancelling it leaves the proxy alone."""
+        await _outcome(self._life.ended)
+        self._life.reap()
+
+    async def shutdown(self) -> None:
+        """Closes the listeners and every connection, and writes out the audit log. Harmless when called again.
+
+        Takes up to three seconds when connections or logs are stuck. Cancelling it does not stop it.
+        """
+        await _outcome(self._life.end())
+        self._life.reap()
+
+    def wait_sync(self, timeout: float | None = None) -> None:
+        """As `wait`, for code without an event loop. Raises `TimeoutError` after `timeout` seconds."""
+        self._life.ended.result(timeout)
+        self._life.reap()
+
+    def shutdown_sync(self) -> None:
+        """As `shutdown`, for code without an event loop."""
+        self._life.end().result()
+        self._life.reap()
+
+
+class NetworkProxy:
+    """One proxy with a policy, listeners and a log of its own. Several may run in one process.
+
+    Made by `NetworkProxy.builder()`. All proxies run in one background thread; the functions that were given to the
+    builder run in the event loop that called `run`. Methods may be called from any thread; those that are not async
+    wait for the proxy's thread, which takes far less than a millisecond.
+    """
+
+    def __init__(self, life: ProxyLife) -> None:
+        self._life = life
+
+    @staticmethod
+    def builder() -> NetworkProxyBuilder:
+        """Where every proxy begins."""
+        from .proxy_builder import NetworkProxyBuilder
+
+        return NetworkProxyBuilder()
+
+    # -- from the start to the end -----------------------------------------------------------------------------------
+
+    async def run(self) -> NetworkProxyHandle:
+        """Opens the listeners. With `enabled = false` nothing is opened, and the handle's `wait` returns at once.
+
+        Raises `OSError` when an address cannot be had; nothing is left open then, and another proxy has to be built.
+        Raises `RuntimeError` when called a second time.
+        """
+        started = self._life.start(asyncio.get_running_loop())
+        try:
+            await _outcome(started)
+        except BaseException:
+            await self.shutdown()
+            raise
+        return self.handle
+
+    def run_sync(self) -> NetworkProxyHandle:
+        """As `run`, for code without an event loop. Functions given to the builder run in a thread of their own."""
+        started = self._life.start(None)
+        try:
+            started.result()
+        except BaseException:
+            self.shutdown_sync()
+            raise
+        return self.handle
+
+    @property
+    def handle(self) -> NetworkProxyHandle:
+        return NetworkProxyHandle(self._life)
+
+    async def shutdown(self) -> None:
+        """As `NetworkProxyHandle.shutdown`."""
+        await self.handle.shutdown()
+
+    def shutdown_sync(self) -> None:
+        """As `NetworkProxyHandle.shutdown_sync`."""
+        self.handle.shutdown_sync()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.shutdown_sync()
+
+    # -- where it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def http_address(self) -> str:
+        """Where the HTTP proxy listens, `ip:port`; before `run` what was asked for, after it the address as bound."""
+        return self._life.runtime.http_address or str(self._life.runtime.settings.http_bind.address)
+
+    @property
+    def socks_address(self) -> str | None:
+        """Where the SOCKS5 proxy listens, as `http_address`; `None` when it is off."""
+        settings = self._life.runtime.settings
+        return self._life.runtime.socks_address or (
+            str(settings.socks_bind.address) if settings.enable_socks5 else None
+        )
+
+    def child_env(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """`base` with the variables that lead common programs to this proxy, for `subprocess` (spec B9.4).
+
+        They say where the proxy is, which certificates to trust while HTTPS is intercepted, and take the place of
+        what `base` says of that. Variables with secrets that hooks inject are left out.
+        """
+        return child_env(base, self._route())
+
+    def _route(self) -> ChildRoute:
+        runtime = self._life.runtime
+        settings, interception = runtime.settings, runtime.tls.interception
+        named = (injected.env for hook in settings.hooks for injected in hook.inject if injected.env)
+        return ChildRoute(
+            http=self.http_address,
+            socks=self.socks_address,
+            ca_bundle=str(interception.child_bundle) if interception else None,
+            allow_local_binding=settings.allow_local_binding,
+            secrets=tuple(dict.fromkeys(named)),
+        )
+
+    # -- its policy --------------------------------------------------------------------------------------------------
+
+    @property
+    def _live(self) -> LivePolicy:
+        return self._life.runtime.live
+
+    @property
+    def current_config(self) -> NetworkSettings:
+        """The settings in force. They name where secrets come from and hold none."""
+        return self._live.current_config
+
+    @property
+    def network_mode(self) -> NetworkMode:
+        """The mode in force."""
+        return self._live.network_mode
+
+    def add_allowed_domain(self, pattern: str) -> None:
+        """Allows a host or pattern from the next request on, and takes it out of the denylist.
+
+        A wider denial still wins. It lasts until the configuration is read again. Raises `PolicyChangeRefused` for
+        what is no pattern, goes beyond a managed constraint, or while the configuration file is broken.
+        """
+        self._life.call(lambda: self._live.add_allowed_domain(pattern))
+
+    def add_denied_domain(self, pattern: str) -> None:
+        """Denies a host or pattern at once, takes it out of the allowlist, and cuts its connections; else as above."""
+        self._life.call(lambda: self._live.add_denied_domain(pattern))
+
+    def set_network_mode(self, mode: NetworkMode | str) -> None:
+        """Puts another mode in force at once: `full` or `limited`. Raises `PolicyChangeRefused` and `ValueError`."""
+        wanted = NetworkMode(mode)
+        self._life.call(lambda: self._live.set_network_mode(wanted))
+
+    async def reload(self) -> None:
+        """Reads the configuration again, which undoes changes made by code, and puts it in force at once.
+
+        What is wrong with it is logged, and closes the proxy until it is repaired.
+        """
+        await _outcome(self._life.submit(self._reload))
+
+    def reload_sync(self) -> None:
+        """As `reload`, for code without an event loop."""
+        self._life.submit(self._reload).result()
+
+    async def _reload(self) -> None:
+        self._life.runtime.reload()
+
+    def blocked_snapshot(self) -> tuple[BlockedRequest, ...]:
+        """The last 200 blocked requests, oldest first; they stay. Also after the end of the proxy."""
+        return self._life.call(self._live.blocked_snapshot)
+
+    def drain_blocked(self) -> tuple[BlockedRequest, ...]:
+        """The last 200 blocked requests, oldest first, and forgets them."""
+        return self._life.call(self._live.drain_blocked)
+
+
+async def _outcome[Result](future: Future[Result]) -> Result:
+    """Waits without taking cancellation over: what was begun in the proxy's thread goes on."""
+    return await asyncio.shield(asyncio.wrap_future(future))
