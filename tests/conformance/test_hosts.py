@@ -53,17 +53,18 @@ def check_world(before: Trace, row: HostRow, outcome: Outcome) -> None:
 
 
 class Trace:
-    """What the proxy looked up and dialled since this was made."""
+    """What the proxy looked up and dialled since this was made; `apart_from` is not counted."""
 
-    def __init__(self, proxy: ProxyProcess) -> None:
+    def __init__(self, proxy: ProxyProcess, apart_from: tuple[str, int] | None = None) -> None:
         self.proxy = proxy
+        self.apart_from = apart_from
         self._lookups, self._dials = len(proxy.world.lookups()), len(proxy.world.dials())
 
     def lookups(self) -> list[str]:
         return self.proxy.world.lookups()[self._lookups :]
 
     def dials(self) -> list[tuple[str, int]]:
-        return self.proxy.world.dials()[self._dials :]
+        return [dial for dial in self.proxy.world.dials()[self._dials :] if dial != self.apart_from]
 
 
 @dataclass(frozen=True, slots=True)
