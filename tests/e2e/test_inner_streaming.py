@@ -15,6 +15,7 @@ from tests.kit.h2_client import get as h2_get
 from tests.kit.h2_origin import Http2Origin
 from tests.kit.hooks import API, CANARY, Hook, Inject, inspecting
 from tests.kit.inner import HTTP2, Inner, enter, enter_h2, http1_bytes
+from tests.kit.memory import needs_proc
 from tests.kit.origins import CHUNK, Exchange, HttpOrigin
 from tests.kit.proxy import ProxyProcess
 from tests.kit.raw import Client
@@ -25,7 +26,6 @@ SIZE = 100 << 20
 GROWTH = 32 << 20
 POLICY = inspecting(Hook(API, inject=(Inject(),)))
 PROTOCOLS = pytest.mark.parametrize("protocol", ["--http1.1", "--http2"])
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit.memory import needs_proc
 from tests.kit.policies import OPEN
 from tests.kit.proxy import ProxyProcess
 from tests.kit.raw import Client
@@ -15,17 +15,12 @@ from tests.kit.socks_client import GREETING, socks_request
 from tests.kit.tcp_origins import TcpOrigin, echo_bytes
 
 CLIENTS, AT_ONCE = 10_000, 100
-needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors as Linux shows them")
 
 
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[ProxyProcess]:
     with ProxyProcess(tmp_path, OPEN) as running:
         yield running
-
-
-def descriptors(proxy: ProxyProcess) -> int:
-    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in proxy.family())
 
 
 def come_and_go(proxy: ProxyProcess, hosts: list[bytes], port: int) -> list[int]:
@@ -49,8 +44,8 @@ def test_descriptors_and_memory_come_back(proxy: ProxyProcess) -> None:
     with TcpOrigin(echo_bytes) as server:
         for _ in range(10):
             come_and_go(proxy, hosts, server.port)
-        before = descriptors(proxy), proxy.resident()
+        before = proxy.descriptors(), proxy.resident()
         for _ in range(CLIENTS // AT_ONCE):
             assert come_and_go(proxy, hosts, server.port) == [0, 0, 2, 0] * (AT_ONCE // 4)
-    proxy.until(lambda: descriptors(proxy) <= before[0], "every descriptor closed")
+    proxy.until(lambda: proxy.descriptors() <= before[0], "every descriptor closed")
     assert proxy.resident() - before[1] < 8 << 20

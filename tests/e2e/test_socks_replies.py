@@ -91,12 +91,6 @@ def running(tmp_path: Path, fast_path: bool) -> ProxyProcess:
     return ProxyProcess(tmp_path, OPEN, fast_path=fast_path)
 
 
-def write(proxy: ProxyProcess, text: str) -> None:
-    draft = proxy.config.with_suffix(".new")
-    draft.write_text(text)
-    draft.replace(proxy.config)
-
-
 def code(proxy: ProxyProcess, host: bytes, port: int) -> int:
     with SocksClient(proxy.socks) as client:
         return client.command(host, port).code
@@ -104,22 +98,22 @@ def code(proxy: ProxyProcess, host: bytes, port: int) -> int:
 
 def test_0x01_while_the_configuration_is_broken(running: ProxyProcess, origin: HttpOrigin) -> None:
     with running as proxy, socks_tunnel(proxy, "allowed.test", origin.port) as client:
-        write(proxy, "= [")
+        proxy.write_config("= [")
         assert client.ended(), "what was open is closed"
         assert [code(proxy, host, origin.port) for host in (b"allowed.test", b"denied.test")] == [1, 1]
-        write(proxy, OPEN.toml())
+        proxy.write_config(OPEN.toml())
         proxy.until(lambda: code(proxy, b"allowed.test", origin.port) == 0, "everything repaired")
         assert code(proxy, b"denied.test", origin.port) == 2
 
 
 def test_0x02_while_switched_off(running: ProxyProcess, origin: HttpOrigin) -> None:
     with running as proxy:
-        write(proxy, replace(OPEN, enabled=False).toml())
+        proxy.write_config(replace(OPEN, enabled=False).toml())
         proxy.until(lambda: code(proxy, b"allowed.test", origin.port) == 2, "switched off")
         (event,) = proxy.audit_events(1, of_a_proxy_that_is_off)
         assert (event["network.policy.scope"], event["network.policy.source"]) == ("non_domain", "proxy_state")
         assert event["network.transport.protocol"] == "socks5_tcp"
-        write(proxy, OPEN.toml())
+        proxy.write_config(OPEN.toml())
         proxy.until(lambda: code(proxy, b"allowed.test", origin.port) == 0, "switched on")
 
 
@@ -133,14 +127,14 @@ def test_k06_a_tunnel_to_a_host_that_is_now_denied_is_closed(running: ProxyProce
         socks_tunnel(proxy, "allowed.test", origin.port) as denied,
         socks_tunnel(proxy, "a.sub.test", origin.port) as other,
     ):
-        write(proxy, replace(OPEN, denied=("allowed.test",)).toml())
+        proxy.write_config(replace(OPEN, denied=("allowed.test",)).toml())
         assert denied.ended()
         assert other.ask(b"GET /t HTTP/1.1\r\nHost: x\r\n\r\n").status == 200, "what is still allowed goes on"
 
 
 def test_a_narrower_mode_closes_every_tunnel(running: ProxyProcess, origin: HttpOrigin) -> None:
     with running as proxy, socks_tunnel(proxy, "allowed.test", origin.port) as client:
-        write(proxy, replace(OPEN, mode="limited").toml())
+        proxy.write_config(replace(OPEN, mode="limited").toml())
         assert client.ended()
 
 

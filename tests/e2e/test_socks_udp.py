@@ -18,6 +18,7 @@ import pytest
 
 from tests.kit.fleet import Fleet
 from tests.kit.hooks import API, Hook, inspecting
+from tests.kit.memory import needs_proc
 from tests.kit.policies import LIMITED, OPEN, STRICT
 from tests.kit.process import REPO
 from tests.kit.proxy import Event, ProxyProcess
@@ -25,8 +26,6 @@ from tests.kit.raw import split_address
 from tests.kit.socks_client import ASSOCIATE, SocksClient
 from tests.kit.udp_client import ZEROS, UdpClient
 from tests.kit.udp_origins import DnsOrigin, UdpOrigin
-
-from .test_reload import write
 
 # By its name mypy would find the folder of ours.
 PYSOCKS: Any = importlib.import_module("socks")
@@ -36,8 +35,6 @@ SECONDS = 10.0
 NAMES = replace(OPEN, allowed=("allowed.test", "*.sub.test", LOOPBACK))
 # Nobody may go there. The event says that everything that was sent before has been seen.
 PROBE = b"probe.invalid"
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are counted in /proc")
 
 
 @pytest.fixture
@@ -239,13 +236,13 @@ def test_a_host_that_is_now_denied_is_cut_off(running: ProxyProcess, echoing: Ud
     with running as proxy, UdpClient(proxy.socks) as client:
         assert client.ask(b"allowed.test", echoing.port, b"1").payload == b"1"
         assert client.ask(LOOPBACK, echoing.port, b"2").payload == b"2"
-        write(proxy, replace(NAMES, denied=("allowed.test",)).toml())
+        proxy.write_config(replace(NAMES, denied=("allowed.test",)).toml())
         proxy.until_printed("closed 1 connections that the new policy does not allow")
         client.send(b"allowed.test", echoing.port, b"must not arrive")
         assert client.ask(LOOPBACK, echoing.port, b"3").payload == b"3"
         assert echoing.payloads == [b"1", b"2", b"3"]
         assert said(events_of(proxy, client, 3))[2:] == [("allowed.test", "deny", "denied")]
-        write(proxy, NAMES.toml())
+        proxy.write_config(NAMES.toml())
         proxy.until_printed("config entry removed from denylist: allowed.test")
         assert client.ask(b"allowed.test", echoing.port, b"4").payload == b"4"
 
@@ -253,11 +250,11 @@ def test_a_host_that_is_now_denied_is_cut_off(running: ProxyProcess, echoing: Ud
 def test_k05_a_broken_file_closes_everything_until_it_is_repaired(running: ProxyProcess, echoing: UdpOrigin) -> None:
     with running as proxy, UdpClient(proxy.socks) as client:
         assert client.ask(LOOPBACK, echoing.port, b"1").payload == b"1"
-        write(proxy, "= [")
+        proxy.write_config("= [")
         proxy.until_printed("closed 1 connections that the new policy does not allow")
         assert answer_to_another(proxy) == 1
         client.send(LOOPBACK, echoing.port, b"must not arrive")
-        write(proxy, NAMES.toml())
+        proxy.write_config(NAMES.toml())
         proxy.until_printed("reloaded config")
         assert client.ask(LOOPBACK, echoing.port, b"2").payload == b"2"
         assert echoing.payloads == [b"1", b"2"]
@@ -266,7 +263,7 @@ def test_k05_a_broken_file_closes_everything_until_it_is_repaired(running: Proxy
 def test_switched_off(running: ProxyProcess, echoing: UdpOrigin) -> None:
     with running as proxy, UdpClient(proxy.socks) as client:
         assert client.ask(LOOPBACK, echoing.port, b"1").payload == b"1"
-        write(proxy, replace(NAMES, enabled=False).toml())
+        proxy.write_config(replace(NAMES, enabled=False).toml())
         proxy.until_printed("closed 1 connections that the new policy does not allow")
         client.send(LOOPBACK, echoing.port, b"must not arrive")
         assert said(events_of(proxy, client, 2))[1:] == [(LOOPBACK, "deny", "proxy_disabled")]
@@ -275,7 +272,7 @@ def test_switched_off(running: ProxyProcess, echoing: UdpOrigin) -> None:
 
 def test_udp_alone_switched_off(running: ProxyProcess) -> None:
     with running as proxy, UdpClient(proxy.socks) as client:
-        write(proxy, replace(NAMES, lines=("enable_socks5_udp = false",)).toml())
+        proxy.write_config(replace(NAMES, lines=("enable_socks5_udp = false",)).toml())
         assert client.control.ended()
         assert answer_to_another(proxy) == 7
 
@@ -286,19 +283,15 @@ ASSOCIATIONS, AT_ONCE = 2000, 200
 MEBIBYTE = 1 << 20
 
 
-def descriptors(proxy: ProxyProcess) -> int:
-    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in proxy.family())
-
-
 @needs_proc
 def test_many_associations_leave_nothing_behind(tmp_path: Path, echoing: UdpOrigin) -> None:
     with ProxyProcess(tmp_path, NAMES) as proxy:
         open_and_close(proxy, echoing.port)
-        before = descriptors(proxy)
+        before = proxy.descriptors()
         memory = proxy.resident()
         for _ in range(ASSOCIATIONS // AT_ONCE):
             open_and_close(proxy, echoing.port)
-        proxy.until(lambda: descriptors(proxy) <= before, "every descriptor closed")
+        proxy.until(lambda: proxy.descriptors() <= before, "every descriptor closed")
         assert proxy.resident() - memory < 8 * MEBIBYTE
 
 

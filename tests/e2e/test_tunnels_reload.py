@@ -58,9 +58,7 @@ def running(own: ProxyProcess) -> ProxyProcess:
 
 def reload(proxy: ProxyProcess, text: str, done: str = "reloaded config from") -> None:
     before = proxy.output.count(done)
-    draft = proxy.config.with_suffix(".new")
-    draft.write_text(text)
-    draft.replace(proxy.config)
+    proxy.write_config(text)
     proxy.child.send_signal(signal.SIGHUP)
     proxy.until(lambda: proxy.output.count(done) > before, "the reload")
 

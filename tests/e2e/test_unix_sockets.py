@@ -358,12 +358,6 @@ def test_deny_wins_over_everything(tmp_path: Path, folder: Path, service: HttpOr
         assert exchange(proxy.http, ask(folder / "nothing.sock")).status == 502, "allowed, and not there"
 
 
-def write(proxy: ProxyProcess, given: Policy) -> None:
-    draft = proxy.config.with_suffix(".new")
-    draft.write_text(given.toml())
-    draft.replace(proxy.config)
-
-
 def test_no_rule_opens_the_socket_of_the_proxy_itself(folder: Path) -> None:
     with mac(folder / "home", policy(folder, "dangerously_allow_all_unix_sockets = true")) as proxy:
         (control,) = (proxy.home / "proxy").glob("control-*.sock")
@@ -380,12 +374,12 @@ def test_a_reload_cuts_what_it_no_longer_allows(tmp_path: Path, folder: Path, se
         client.send(ask(service.host, "http://api/sse"))
         service.events.put(b"first")
         client.stream.until(b"first\n\n\r\n")
-        write(proxy, policy(folder, f'unix_sockets = {{ {json.dumps(str(folder / "link"))} = "deny" }}'))
+        proxy.write_config(policy(folder, f'unix_sockets = {{ {json.dumps(str(folder / "link"))} = "deny" }}').toml())
         assert client.ended(), "denied under another name"
         service.events.put(None)
         proxy.until_printed("config entry added to denied unix sockets")
         check_short(exchange(proxy.http, ask(service.host)), "not_allowed", "blocked-by-allowlist")
-        write(proxy, policy(folder, enabled=False))
+        proxy.write_config(policy(folder, enabled=False).toml())
         proxy.until(lambda: status_of(attempt(proxy.http, ask(service.host))) == 503, "switched off")
         proxy.audit_events(1, lambda event: event["network.policy.reason"] == "proxy_disabled")
 

@@ -11,7 +11,9 @@ from .proxy import ProxyProcess
 GROWTH = 48 << 20
 """Bytes by which a proxy may grow, whatever passes through it."""
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="memory and descriptors are read from /proc"
+)
 
 
 class Memory:

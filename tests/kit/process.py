@@ -122,6 +122,10 @@ class Process:
                 fresh += [int(child) for child in task.read_text().split()]
         return found
 
+    def descriptors(self) -> int:
+        """Open descriptors of the process and its children."""
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.family())
+
     def resident(self) -> int:
         """Bytes of memory in use by the process and its children."""
         return sum(_resident(pid) for pid in self.family())

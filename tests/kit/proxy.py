@@ -86,6 +86,12 @@ class ProxyProcess(Process):
         self.ca = Path(ready.get("ca") or "")
         assert any(one.event == "start" for one in self.world.happenings()), "the test's world is not in place"
 
+    def write_config(self, text: str) -> None:
+        """Puts a new configuration in the place of the old one, whole, as editors do."""
+        draft = self.config.with_suffix(".new")
+        draft.write_text(text)
+        draft.replace(self.config)
+
     @property
     def ca_bundle(self) -> Path:
         return self.ca.with_name("ca-bundle.pem")
