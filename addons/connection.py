@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from typing import Any
 
@@ -17,9 +16,12 @@ from mitmproxy.proxy.server import ConnectionIO
 from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope
 from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 
+from .door_reach import Reached
 from .engine_events import WRITE_LIMIT, DirectEvents
 from .sessions import Session, close_session, open_session, session_of
+from .socket_streams import streams_over
 from .tenant import Tenant
+from .upstream_connect import UpstreamFailed
 
 REFUSED = "blocked by network policy"
 SETTINGS_ADDON = "codex-settings"
@@ -143,7 +145,9 @@ class PolicedConnection(DirectEvents):
             return
         try:
             reader, writer = await self._dial(server, verdict)
-        except DialError as error:
+        except (DialError, UpstreamFailed) as error:
+            if session := session_of(self.client.id):
+                session.failure = error.failure
             await self._failed(command, hook_data, str(error))
         except asyncio.CancelledError:
             await self._failed(command, hook_data, "connection cancelled")
@@ -160,25 +164,29 @@ class PolicedConnection(DirectEvents):
     async def _dial(self, server: Server, verdict: Allowed) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         assert server.address
         server.timestamp_start = time.time()
-        sock = None
+        reached = None
         try:
-            sock = await self._reach(verdict, server.address[1])
-            return await asyncio.open_connection(sock=sock)
-        except DialError:
+            reached = await self._reach(verdict, server.address[1])
+            return await streams_over(reached.sock, reached.early)
+        except (DialError, UpstreamFailed):
             raise
         except Exception as error:
-            if sock is not None:
-                sock.close()
+            if reached is not None:
+                reached.sock.close()
             raise DialError(DialFailure.OTHER) from error
 
-    async def _reach(self, verdict: Allowed, port: int) -> socket.socket:
-        if verdict.socket is None:
-            return await dial(verdict.addresses, port)
+    async def _reach(self, verdict: Allowed, port: int) -> Reached:
         session = session_of(self.client.id)
+        if verdict.upstream is not None:
+            if session is None or session.tenant is None:
+                raise DialError(DialFailure.OTHER)
+            return await session.tenant.upstreams.open(verdict)
+        if verdict.socket is None:
+            return Reached(await dial(verdict.addresses, port))
         sockets = session.authority.sockets if session and session.authority else None
         if sockets is None:
             raise DialError(DialFailure.OTHER)
-        return await sockets.dial(verdict.socket)
+        return Reached(await sockets.dial(verdict.socket))
 
     async def _failed(
         self, command: commands.OpenConnection, hook_data: server_hooks.ServerConnectionHookData, error: str
@@ -199,11 +207,9 @@ class PolicedConnection(DirectEvents):
         server, session = command.connection, session_of(self.client.id)
         server.timestamp_tcp_setup = time.time()
         server.state = ConnectionState.OPEN
-        if verdict.socket is None:
-            server.peername = writer.get_extra_info("peername")
-            server.sockname = writer.get_extra_info("sockname")
-        else:  # the ends of a unix socket have no host and port
-            server.peername = server.address
+        # The ends of a unix socket, and of the bridge to an upstream proxy that wants TLS, have no host and port.
+        server.peername = writer.get_extra_info("peername") if _is_internet(writer) else server.address
+        server.sockname = writer.get_extra_info("sockname") if _is_internet(writer) else None
         self.transports[server] = ConnectionIO(handler=asyncio.current_task(), reader=reader, writer=writer)
         if session:
             session.dialled_under(server.id, verdict)
@@ -215,13 +221,17 @@ class PolicedConnection(DirectEvents):
         finally:
             deadline.cancel()
             if session:
-                session.dialled.pop(server.id, None)
+                session.closed(server.id)
             server.timestamp_end = time.time()
             await self.handle_hook(server_hooks.ServerDisconnectedHook(hook_data))
 
     def _check_tls(self, server: Server) -> None:
         if server.tls and not server.tls_established and server in self.transports:
             self.close_connection(server)
+
+
+def _is_internet(writer: asyncio.StreamWriter) -> bool:
+    return isinstance(writer.get_extra_info("peername"), tuple)
 
 
 def install() -> None:

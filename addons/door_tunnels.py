@@ -44,7 +44,9 @@ class Tunnels:
     ) -> Relay:
         """A relay that is not started yet; `released` is called once when it has ended."""
         relay = Relay(self._poller, client, upstream, self._closed)
-        self._open[relay] = _Open(verdict, released, self.reports.opened(verdict, lambda: _peer_text(upstream)))
+        self._open[relay] = _Open(
+            verdict, released, self.reports.opened(verdict, lambda: _peer_text(verdict, upstream))
+        )
         return relay
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
@@ -93,7 +95,9 @@ class Reports:
                 )
 
 
-def _peer_text(upstream: socket.socket) -> str:
+def _peer_text(verdict: Allowed, upstream: socket.socket) -> str:
+    if verdict.upstream is not None:  # the bridge to one that wants TLS has no address
+        return str(verdict.upstream.endpoint)
     try:
         return address_text(upstream.getpeername())
     except OSError:  # gone already

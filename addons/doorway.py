@@ -22,6 +22,7 @@ from .door_reach import Outcome, Way, arrive
 from .door_tunnels import Tunnels
 from .door_udp import Associations
 from .handover import DoorAuthority, Engine, HandOver, TunnelObserver
+from .upstreams import Upstreams
 
 Log = Callable[[int, str], None]
 
@@ -59,6 +60,7 @@ class Doorway:
         observer: TunnelObserver | None,
         fast_path: bool,
         log: Log,
+        upstreams: Upstreams | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.fast_path = fast_path
@@ -76,6 +78,7 @@ class Doorway:
         self._engine = engine
         self._limit = limits.connections
         self._log = log
+        self._upstreams = upstreams
         self._taken = 0
         self._decisions: set[asyncio.Task[Verdict]] = set()
         self.associations = Associations(self, loop, limits.udp, self.tunnels.reports)
@@ -124,6 +127,10 @@ class Doorway:
 
     def reach(self, verdict: Allowed, on_done: Callable[[Outcome], None]) -> Way:
         """Opens the way to an allowed target; `on_done` is told the end of it, possibly before this returns."""
+        if verdict.upstream is not None:
+            if self._upstreams is None:
+                raise RuntimeError("there is no way through upstream proxies")
+            return self._upstreams.reach(verdict, on_done)
         return self.dialler.dial(verdict.addresses, verdict.request.port, partial(arrive, on_done))
 
     def hand_over(self, sock: socket.socket, received: bytes, peer: str, verdict: Allowed | None) -> None:

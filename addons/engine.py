@@ -17,13 +17,11 @@ from codex_network_proxy.policy.decision import NetworkProtocol
 from .connection import PolicedConnection
 from .door_tunnels import holds
 from .handover import HandOver
+from .socket_streams import streams_over
 from .socks_tunnels import SocksTunnel
 from .tenant import Tenant
 
 logger = logging.getLogger("codex_network_proxy")
-
-READ_LIMIT = 64 * 1024
-"""Bytes a stream reader holds before the client is made to wait."""
 
 
 class InProcessEngine:
@@ -78,7 +76,7 @@ class InProcessEngine:
                 if ctx.master is not self._master:
                     # The engine's own parts ask the context: another master's options would count for our clients.
                     raise RuntimeError("another mitmproxy engine was started in this process")
-                reader, writer = await _streams(handover)
+                reader, writer = await streams_over(handover.sock, handover.received)
             except BaseException:
                 handover.sock.close()
                 raise
@@ -117,12 +115,3 @@ def _cut(task: asyncio.Task[None], handler: PolicedConnection | None) -> None:
     client.handler.cancel("cut")
     if isinstance(client.writer, asyncio.StreamWriter):
         client.writer.transport.abort()
-
-
-async def _streams(handover: HandOver) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=READ_LIMIT, loop=loop)
-    reader.feed_data(handover.received)
-    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    transport, _ = await loop.connect_accepted_socket(lambda: protocol, handover.sock)
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -13,6 +13,7 @@ from .door_connection import DoorConnection
 from .door_socks import SocksConnection
 from .doorway import ClientKind, DoorLimits, Doorway, Log
 from .handover import DoorAuthority, Engine, TunnelObserver
+from .upstreams import Upstreams
 
 __all__ = ["DoorLimits", "FrontDoor"]
 
@@ -22,7 +23,8 @@ logger = logging.getLogger("codex_network_proxy")
 class FrontDoor:
     """Owns the listeners of one proxy, whose clients share its limits. Needs a running event loop; not thread-safe.
 
-    Without `fast_path` every connection goes to the engine, with the same decisions.
+    Without `fast_path` every connection goes to the engine, with the same decisions. Without `upstreams` a target that
+    may be reached through an upstream proxy only is not reached.
     """
 
     def __init__(
@@ -34,8 +36,10 @@ class FrontDoor:
         observer: TunnelObserver | None = None,
         fast_path: bool = True,
         on_log: Log = logger.log,
+        upstreams: Upstreams | None = None,
     ) -> None:
-        self._build = partial(Doorway, authority, engine, limits or DoorLimits(), observer, fast_path, on_log)
+        limits = limits or DoorLimits()
+        self._build = partial(Doorway, authority, engine, limits, observer, fast_path, on_log, upstreams)
         self._doorway: Doorway | None = None
         self._listeners: list[Listener] = []
 

@@ -20,6 +20,7 @@ from codex_network_proxy.policy.unix_sockets import UNIX_SOCKET
 from .chunks import ChunkReader
 from .flow_requests import MISMATCH, UNIX_SOCKET_HEADER
 from .http_head import BadHead, RequestHead, connect_target, parse_head, plain_target, socket_target
+from .upstream_forward import ProxyHop
 
 Field = tuple[bytes, bytes]
 
@@ -238,10 +239,11 @@ def _frame_response(
     return [*fields, CHUNKED], Framing.CHUNKED, False
 
 
-def request_head(request: http.Request, *, end_stream: bool) -> WireHead:
-    """The request's head for an HTTP/1 origin. A body whose length nobody announced is sent in chunks:
+def request_head(request: http.Request, *, end_stream: bool, hop: ProxyHop | None = None) -> WireHead:
+    """The request's head for an HTTP/1 origin, or for the upstream proxy of `hop`.
 
-    without that the origin would take it for the next request, one that no policy has seen.
+    A body whose length nobody announced is sent in chunks: without that the origin would take it for the next request,
+    one that no policy has seen.
     """
     http2 = request.is_http2
     fields = _as_http1(request) if http2 else list(request.headers.fields)
@@ -256,7 +258,10 @@ def request_head(request: http.Request, *, end_stream: bool) -> WireHead:
         elif request.data.method in (b"POST", b"PUT", b"PATCH"):
             fields.append((b"content-length", b"0"))
     version = b"HTTP/1.1" if http2 else request.data.http_version
-    return WireHead(_head(b"%b %b %b" % (request.data.method, request.data.path, version), fields), framing)
+    target = request.data.path
+    if hop is not None:
+        target, fields = hop.target(target), [*fields, *hop.fields]
+    return WireHead(_head(b"%b %b %b" % (request.data.method, target, version), fields), framing)
 
 
 def _as_http1(request: http.Request) -> list[Field]:

@@ -26,6 +26,9 @@ from .http1_bodies import MALFORMED, StrictBodies
 from .http1_messages import body_reader, read_response, request_head, response_size, wants_close
 from .http_head import HEAD_LIMIT
 from .secret_edits import SecretHead
+from .sessions import session_of
+from .upstream_connect import NEEDS_CREDENTIALS, WRONG_CREDENTIALS
+from .upstream_forward import ProxyHop
 
 INTERIM_LIMIT = 16
 """Interim answers (1xx) that an origin may send before its answer."""
@@ -68,11 +71,16 @@ class PolicedHttp1Client(StrictBodies, Http1Client):
         self.stream_id = event.stream_id
         # What stays here for the time of the exchange holds no secret.
         self.request = request = event.shown if isinstance(event, SecretHead) else event.request
-        head = request_head(event.request, end_stream=event.end_stream)
+        head = request_head(event.request, end_stream=event.end_stream, hop=self._hop())
         self._framing, self._interim = head.framing, 0
         # One request for each connection if the client speaks HTTP/2: streams do not wait for each other.
         self._closing = request.is_http2 or request.data.http_version == b"HTTP/1.0"
         yield commands.SendData(self.conn, head.data)
+
+    def _hop(self) -> ProxyHop | None:
+        """How an upstream proxy wants requests, where one is at the other end."""
+        session = session_of(self.context.client.id)
+        return session.forwarding.get(self.conn.id) if session else None
 
     # Answers
 
@@ -93,6 +101,10 @@ class PolicedHttp1Client(StrictBodies, Http1Client):
             except ValueError:
                 yield from self._give_up(MALFORMED_HEAD)
                 return
+        if response.status_code == 407 and (hop := self._hop()):
+            # It is about our credentials, and none of the client's business.
+            yield from self._give_up(WRONG_CREDENTIALS if hop.authorization else NEEDS_CREDENTIALS)
+            return
         yield from self._begin(self.request, response)
 
     def _final_answer(self, request: http.Request, lines: Sequence[bytes]) -> http.Response | None:
@@ -149,6 +161,8 @@ class PolicedHttp1Client(StrictBodies, Http1Client):
         yield from self._give_up(MALFORMED)
 
     def _give_up(self, text: str) -> layer.CommandGenerator[None]:
+        if self._hop():
+            text = text.replace("the origin", "the upstream proxy", 1)
         yield from self.cut()
         if self.stream_id is not None:
             yield ReceiveHttp(ResponseProtocolError(self.stream_id, text, ErrorCode.GENERIC_SERVER_ERROR))

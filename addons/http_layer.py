@@ -5,7 +5,10 @@ from __future__ import annotations
 from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
+
+from .sessions import session_of
+from .upstream_forward import forwards
 
 
 class PolicedHttpLayer(HttpLayer):
@@ -25,7 +28,13 @@ class PolicedHttpLayer(HttpLayer):
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
         self._forget_ended()
-        yield from super().get_connection(event, reuse=reuse)
+        yield from super().get_connection(event, reuse=reuse and not self._needs_tunnel(event))
+
+    def _needs_tunnel(self, event: GetHttpConnection) -> bool:
+        """Whether it is for a plain WebSocket through an upstream proxy: open connections end at the proxy."""
+        session, stream = session_of(self.context.client.id), self.command_sources.get(event)
+        verdict = session.approved(stream.flow) if session and isinstance(stream, HttpStream) else None
+        return verdict is not None and verdict.upstream is not None and not (event.tls or forwards(verdict))
 
     def _forget_ended(self) -> None:
         used = {stream.context.server for stream in self.streams.values()}

@@ -24,6 +24,7 @@ from codex_network_proxy.policy.listeners import Bind
 from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.overlays import UNMANAGED, ManagedPolicy
 from codex_network_proxy.policy.settings import NetworkSettings
+from codex_network_proxy.policy.upstream import read_routes
 from codex_network_proxy.socks.listener import address_text
 
 from .audit_sinks import CLOSE_LIMIT, close_all
@@ -38,6 +39,7 @@ from .local_sockets import SERVED_ON, LocalSockets
 from .observers import finish
 from .resolver import PinnedResolver, SystemResolver, parse_pins
 from .secret_sources import EnvironmentSecrets
+from .upstreams import Upstreams, log_routes
 
 if TYPE_CHECKING:
     from .interception import TlsFiles
@@ -105,6 +107,7 @@ class Runtime:
         self.audit = open_audit(self.audit_path, environ, watchers, required=options.fail_closed_audit)
         self._resolver = SystemResolver()
         resolver, recording = PinnedResolver(pins, self._resolver), self.audit.recording
+        self._routes = read_routes(environ)
         self.authority = Authority(
             policy,
             Surroundings(
@@ -116,8 +119,10 @@ class Runtime:
                 metadata,
                 recording,
                 sockets=LocalSockets() if platform == SERVED_ON else None,
+                routes=self._routes[0],
             ),
         )
+        self.upstreams = Upstreams(resolver, self.authority.own_listeners, lambda: self.tls.upstream_bundle)
         self._told_of_blocks = watch_blocks(self.authority, watchers)
         self.live = LivePolicy(self.authority, settings, self._managed)
         self._waiting: NetworkPolicy | None = None
@@ -158,7 +163,9 @@ class Runtime:
 
         Raises `OSError` when one of them cannot be had; then none listens.
         """
-        door = FrontDoor(self.authority, engine, observer=observer, fast_path=self.options.fast_path)
+        door = FrontDoor(
+            self.authority, engine, observer=observer, fast_path=self.options.fast_path, upstreams=self.upstreams
+        )
         http, socks = self.settings.http_bind, self.settings.socks_bind if self.settings.enable_socks5 else None
         if socks and http.address == socks.address and http.address.port:
             raise OSError(errno.EADDRINUSE, f"{http.address} is both proxy_url and socks_url; write two ports")
@@ -171,6 +178,8 @@ class Runtime:
             raise
         self.door = door
         self._warn_of_limited_socks()
+        if self.settings.allow_upstream_proxy:
+            log_routes(*self._routes, self.authority.own_listeners)
 
     def _listen(self, start: Callable[[str, int], tuple[str, int]], bind: Bind) -> str:
         address = start(str(bind.address.host), bind.address.port)
@@ -244,6 +253,7 @@ class Runtime:
             self.door.close()
             self.door = None
         self.authority.close()
+        self.upstreams.close()
 
     async def finish(self) -> None:
         """After `stop`: tells async observers of what they do not know yet, for at most a second."""

@@ -13,10 +13,12 @@ from mitmproxy.connection import Connection
 
 from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope, HttpUse
 from codex_network_proxy.policy.interfaces import SecretSource
+from codex_network_proxy.socks.dialler import DialFailure
 
 from .authority import Authority
 from .interception import Interception
 from .tenant import Tenant
+from .upstream_forward import ProxyHop, forwards, hop_of
 
 Address = tuple[str, int]
 
@@ -57,8 +59,9 @@ class Session:
     CONNECT target. `grants` holds, for each target that may be dialled, the verdict with the addresses that were
     checked for it; what is not in it is not dialled. `candidates` are verdicts that still wait for the rest of the
     chain; `approvals` are requests that may be sent. `bodies` names the flows whose head is followed by a body,
-    `dialled` says under which verdict each open server connection was dialled. `spoke`: the client has sent a request
-    through the tunnel, so it trusts us.
+    `dialled` says under which verdict each open server connection was dialled, and `forwarding` which of them lead to
+    an upstream proxy that is sent the requests themselves. `failure` is why the last dial failed. `spoke`: the client
+    has sent a request through the tunnel, so it trusts us.
     """
 
     tenant: Tenant | None
@@ -73,6 +76,8 @@ class Session:
     approvals: dict[str, Approval] = field(default_factory=dict)
     bodies: set[str] = field(default_factory=set)
     dialled: dict[str, Allowed] = field(default_factory=dict)
+    forwarding: dict[str, ProxyHop] = field(default_factory=dict)
+    failure: DialFailure = DialFailure.OTHER
     _held: dict[Connection, asyncio.Event] = field(default_factory=dict)
 
     @property
@@ -110,12 +115,21 @@ class Session:
     def dialled_under(self, server_id: str, verdict: Allowed) -> None:
         """Notes an open server connection. It may stand for as long as its host and address are allowed to be read."""
         if self.tunnel and self.tunnel.request.target == verdict.request.target:
-            standing = replace(self.tunnel, addresses=verdict.addresses)
+            standing = replace(
+                self.tunnel, addresses=verdict.addresses, upstream=verdict.upstream, looked_up=verdict.looked_up
+            )
         else:
             use = verdict.request.use
             reading = HttpUse("GET", secure=isinstance(use, HttpUse) and use.secure)
             standing = replace(verdict, request=replace(verdict.request, use=reading))
         self.dialled[server_id] = standing
+        if forwards(verdict):
+            self.forwarding[server_id] = hop_of(verdict)
+
+    def closed(self, server_id: str) -> None:
+        """The server connection has ended."""
+        self.dialled.pop(server_id, None)
+        self.forwarding.pop(server_id, None)
 
     def verdicts(self) -> list[Allowed]:
         """Everything this connection does at the moment because a policy once allowed it."""

@@ -22,9 +22,11 @@ _DIAL_FAILURES = {
 def granted(upstream: socket.socket) -> bytes:
     """The tunnel stands; names our own end of it."""
     try:
-        return reply(ReplyCode.SUCCEEDED, upstream.getsockname())
+        bound = upstream.getsockname()
     except OSError:  # gone already: whoever uses it will see
-        return reply(ReplyCode.SUCCEEDED)
+        bound = None
+    # The bridge to an upstream proxy that wants TLS has no address.
+    return reply(ReplyCode.SUCCEEDED, bound) if isinstance(bound, tuple) else reply(ReplyCode.SUCCEEDED)
 
 
 def refused(verdict: Refusal) -> bytes:

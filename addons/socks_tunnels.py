@@ -7,7 +7,6 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import TCPLayer
 
 from codex_network_proxy.policy.decision import Allowed
-from codex_network_proxy.socks.dialler import DialFailure
 from codex_network_proxy.socks.protocol import UNBOUND, ReplyCode, reply
 
 from .decision_log import log_upstream_failure
@@ -66,7 +65,7 @@ class SocksTunnel(layer.Layer):
         session.hold(client, False)
         if error:
             log_upstream_failure(tunnel.request, tunnel.request_id, client_text(502, error))
-            yield from self._refuse(_reply_to(error))
+            yield from self._refuse(unreachable(session.failure))
         else:
             yield from self._go_on(server.sockname or UNBOUND, TCPLayer(self.context, ignore=True))
 
@@ -91,11 +90,3 @@ def _standing(session: Session | None) -> Allowed | None:
     if session is None or session.tunnel is None or session.authority is None:
         return None
     return session.tunnel if session.authority.still_allows(session.tunnel) else None
-
-
-def _reply_to(error: str) -> bytes:
-    """The reply to a failed dial, from the engine's message about it."""
-    try:
-        return unreachable(DialFailure(error))
-    except ValueError:
-        return reply(ReplyCode.GENERAL_FAILURE)

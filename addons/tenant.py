@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from .authority import Authority
     from .interception import TlsFiles
+    from .upstreams import Upstreams
 
 
 class Tenant(Protocol):
@@ -19,6 +20,11 @@ class Tenant(Protocol):
 
     @property
     def secrets(self) -> SecretSource: ...
+
+    @property
+    def upstreams(self) -> Upstreams:
+        """The way through upstream proxies."""
+        ...
 
     @property
     def tls(self) -> TlsFiles:

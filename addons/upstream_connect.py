@@ -26,9 +26,9 @@ _KINDS = {
 class UpstreamFailed(Exception):
     """The upstream proxy did not open the way. The text is fit for the client: it holds nothing that was received."""
 
-    def __init__(self, text: str, kind: DialFailure = DialFailure.OTHER) -> None:
+    def __init__(self, text: str, failure: DialFailure = DialFailure.OTHER) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.failure = failure
 
 
 class ConnectExchange:

@@ -12,6 +12,8 @@ _OURS = (
     *(str(failure) for failure in DialFailure),
     "the origin ",
     "the origin's ",
+    "the upstream proxy ",
+    "the upstream proxy's ",
     "could not resolve ",
     "blocked by network policy",
 )

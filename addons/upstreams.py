@@ -6,23 +6,23 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import certifi
 
-from codex_network_proxy.policy.decision import Allowed, HttpUse, IPAddress
+from codex_network_proxy.policy.decision import Allowed
 from codex_network_proxy.policy.destinations import find_addresses
 from codex_network_proxy.policy.errors import ResolutionFailed
 from codex_network_proxy.policy.hosts import Endpoint
 from codex_network_proxy.policy.interfaces import Resolver
-from codex_network_proxy.policy.upstream import UpstreamProxy
+from codex_network_proxy.policy.upstream import IsOwnListener, UpstreamProxy, UpstreamRoutes
 from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 
-from .decision_log import log_upstream_failure
 from .door_reach import Outcome, Reached, Unreached
 from .upstream_bridges import bridge, pair
 from .upstream_connect import CLOSED, ConnectExchange, UpstreamFailed
+from .upstream_forward import forwards
 from .upstream_pipes import Pipe, PlainPipe, TlsPipe, client_context
 
 logger = logging.getLogger("codex_network_proxy")
@@ -36,10 +36,15 @@ TOO_SLOW = "the upstream proxy did not answer in time"
 NO_TLS = "the TLS handshake with the upstream proxy failed"
 
 
-def forwards(verdict: Allowed) -> bool:
-    """Whether the upstream proxy is sent the request itself, as plain HTTP is. All else goes through a tunnel."""
-    use = verdict.request.use
-    return verdict.upstream is not None and isinstance(use, HttpUse) and not use.secure and use.upgrade is None
+def log_routes(routes: UpstreamRoutes, warnings: Sequence[str], is_own_listener: IsOwnListener) -> None:
+    """Says which upstream proxies are used, once it is known where this proxy itself listens."""
+    for warning in warnings:
+        logger.warning("%s", warning)
+    for variable in routes.own(is_own_listener):
+        logger.warning("ignoring %s: it is the address of this proxy itself", variable)
+    for what, secure in (("HTTPS and other tunnels", True), ("plain HTTP", False)):
+        if proxy := routes.first(secure=secure, is_own_listener=is_own_listener):
+            logger.info("upstream proxy for %s: %s", what, proxy)
 
 
 class Upstreams:
@@ -51,7 +56,7 @@ class Upstreams:
     def __init__(
         self,
         resolver: Resolver,
-        is_own_listener: Callable[[IPAddress, int], bool],
+        is_own_listener: IsOwnListener,
         bundle: Callable[[], Path | None],
         limit: float = LIMIT,
     ) -> None:
@@ -93,13 +98,11 @@ class Upstreams:
         try:
             return await self.open(verdict)
         except UpstreamFailed as error:
-            failure = Unreached(error.kind, str(error))
+            return Unreached(error.failure, str(error))
         except Exception as error:
             # The text of the error may hold what was sent: only its kind is logged.
             logger.error("an upstream proxy could not be used (%s)", type(error).__name__)
-            failure = Unreached(DialFailure.OTHER, DialFailure.OTHER.value)
-        log_upstream_failure(verdict.request, verdict.request_id, failure.text)
-        return failure
+            return Unreached(DialFailure.OTHER, DialFailure.OTHER.value)
 
     async def _open(self, upstream: UpstreamProxy, target: Endpoint | None) -> Reached:
         pipe = await self._connect(upstream)

@@ -56,20 +56,18 @@ class UpstreamRoutes:
 
     proxies: Mapping[str, UpstreamProxy] = MappingProxyType({})
     exceptions: PatternSet = field(default_factory=PatternSet)
-    bypassed: bool = False
 
     def choose(self, target: Endpoint, *, secure: bool, is_own_listener: IsOwnListener) -> UpstreamProxy | None:
         """The proxy for a tunnel or `https:` (`secure`), or for plain HTTP; `None` means a direct connection.
 
         This machine and addresses that are not public never take one: seen from there they are others, or nobody's.
         """
-        if (
-            not self.proxies
-            or self.bypassed
-            or _is_near(target.host)
-            or self.exceptions.match(target.host, target.port)
-        ):
+        if not self.proxies or _is_near(target.host) or self.exceptions.match(target.host, target.port):
             return None
+        return self.first(secure=secure, is_own_listener=is_own_listener)
+
+    def first(self, *, secure: bool, is_own_listener: IsOwnListener) -> UpstreamProxy | None:
+        """The proxy for targets that are no exceptions."""
         candidates = (self.proxies.get(variable) for variable in (_SECURE if secure else _PLAIN))
         return next((proxy for proxy in candidates if proxy and not proxy.is_own(is_own_listener)), None)
 
@@ -88,8 +86,10 @@ def read_routes(environ: Mapping[str, str]) -> tuple[UpstreamRoutes, tuple[str, 
     """
     warnings: list[str] = []
     proxies = {variable: proxy for variable in _SECURE if (proxy := _read_proxy(environ, variable, warnings))}
-    patterns, bypassed = _read_exceptions(environ, warnings)
-    return UpstreamRoutes(MappingProxyType(proxies), PatternSet(patterns), bypassed), tuple(warnings)
+    exceptions = _read_exceptions(environ, warnings)
+    if exceptions is None:
+        proxies.clear()
+    return UpstreamRoutes(MappingProxyType(proxies), PatternSet(exceptions or ())), tuple(warnings)
 
 
 def route_of(
@@ -143,17 +143,18 @@ def _basic(user_info: str) -> str:
     return f"Basic {base64.b64encode(pair).decode('ascii')}"
 
 
-def _read_exceptions(environ: Mapping[str, str], warnings: list[str]) -> tuple[Sequence[DomainPattern], bool]:
+def _read_exceptions(environ: Mapping[str, str], warnings: list[str]) -> Sequence[DomainPattern] | None:
+    """The targets that take no proxy; `None` for all of them."""
     patterns: list[DomainPattern] = []
     name, value = next(iter(_values(environ, _EXCEPTIONS)), (_EXCEPTIONS, ""))
     for entry in re.split(r"[,\s]+", value):
         if entry == "*":
-            return (), True
+            return None
         try:
             patterns += [_parse_exception(entry)] if entry else []
         except InvalidPattern as error:
             warnings.append(f"ignoring {shown(entry)} in {name}: {error}")
-    return patterns, False
+    return patterns
 
 
 def _parse_exception(entry: str) -> DomainPattern:

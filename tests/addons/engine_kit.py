@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -340,14 +340,15 @@ async def laboratory(
     fast_path: bool = True,
     decider: NetworkPolicyDecider | None = None,
     platform: str = sys.platform,
+    environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Lab]:
     """Starts an engine with this configuration; everything it needs lies in `folder`."""
     authority = TestAuthority(folder)
     config = folder / "config.toml"
     config.write_text(configuration() if text is None else text)
-    environ = {"CODEX_HOME": str(folder), "TOKEN": SECRET, "SSL_CERT_FILE": str(authority.bundle)}
+    known = {"CODEX_HOME": str(folder), "TOKEN": SECRET, "SSL_CERT_FILE": str(authority.bundle), **(environ or {})}
     pins = tuple(f"{name}=127.0.0.1" for name in NAMES)
-    runtime = Runtime(RunOptions(config=config, pins=pins, fast_path=fast_path), environ, decider, platform=platform)
+    runtime = Runtime(RunOptions(config=config, pins=pins, fast_path=fast_path), known, decider, platform=platform)
     lab = Lab(await start_engine(runtime, None), runtime, authority, config)
     try:
         async with asyncio.timeout(PATIENCE):

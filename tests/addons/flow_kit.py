@@ -16,6 +16,7 @@ from codex_network_proxy.addons.http1_messages import ExactRequest
 from codex_network_proxy.addons.interception import TlsFiles
 from codex_network_proxy.addons.local_sockets import LocalSockets
 from codex_network_proxy.addons.sessions import Session, close_session, open_session
+from codex_network_proxy.addons.upstreams import Upstreams
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.config import load_config
 from codex_network_proxy.policy.decision import Allowed, IPAddress, NetworkPolicyRequest, NetworkProtocol, Tunnel
@@ -73,6 +74,10 @@ class FakeTenant:
     authority: Authority
     secrets: World
     tls: TlsFiles = field(default_factory=lambda: TlsFiles(None, None))
+
+    @property
+    def upstreams(self) -> Upstreams:
+        return Upstreams(self.secrets, self.authority.own_listeners, lambda: None)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,7 @@ from typing import Self
 from codex_network_proxy.addons.doorway import Doorway
 from codex_network_proxy.addons.front_door import DoorLimits, FrontDoor
 from codex_network_proxy.addons.handover import HandOver, TunnelReport
+from codex_network_proxy.addons.upstreams import Upstreams
 from codex_network_proxy.policy.decision import (
     Allowed,
     Blocked,
@@ -25,6 +27,7 @@ from codex_network_proxy.policy.decision import (
     Unresolved,
     Verdict,
 )
+from codex_network_proxy.policy.upstream import UpstreamProxy
 from tests.kit.raw import Client, connect
 from tests.kit.tcp_origins import TcpOrigin
 
@@ -52,6 +55,7 @@ class FakeAuthority:
 
     def __init__(self) -> None:
         self.asked: list[NetworkPolicyRequest] = []
+        self.upstream: UpstreamProxy | None = None
         self.left: list[str] = []
         self.denied: list[tuple[NetworkPolicyRequest, BlockReason]] = []
         self.serves_udp: bool | None = True
@@ -69,6 +73,8 @@ class FakeAuthority:
                 return Unresolved(REQUEST_ID, request, (), "no such name")
             case "unavailable.test":
                 return Unavailable(REQUEST_ID, request)
+            case "behind.test":
+                return replace(allowed(request), upstream=self.upstream)
             case "raises.test":
                 raise ValueError(f"a secret about {request.host}")
             case "inspected.test":
@@ -121,7 +127,14 @@ class FakeObserver:
 class RunningDoor:
     """Use it as a context manager; `call` runs a function where the door lives."""
 
-    def __init__(self, limits: DoorLimits | None = None, *, fast_path: bool = True, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        limits: DoorLimits | None = None,
+        *,
+        fast_path: bool = True,
+        host: str = "127.0.0.1",
+        upstreams: Upstreams | None = None,
+    ) -> None:
         self.authority = FakeAuthority()
         self.engine = FakeEngine()
         self.observer = FakeObserver()
@@ -135,6 +148,7 @@ class RunningDoor:
             observer=self.observer,
             fast_path=fast_path,
             on_log=lambda level, text: self.log.append(text),
+            upstreams=upstreams,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)

@@ -112,7 +112,7 @@ def feed(exchange: ConnectExchange, answer: bytes, step: int) -> None:
 def test_a_tunnel_does_not_open(answer: bytes, text: str, kind: DialFailure, step: int) -> None:
     with pytest.raises(UpstreamFailed) as failed:
         feed(ConnectExchange(TARGET, None), answer, step)
-    assert (str(failed.value), failed.value.kind) == (text, kind)
+    assert (str(failed.value), failed.value.failure) == (text, kind)
     assert failed.value.__cause__ is None
     assert failed.value.__suppress_context__ or failed.value.__context__ is None, "a trace would quote what came"
 

@@ -14,10 +14,10 @@ import pytest
 
 from codex_network_proxy.addons.door_reach import Outcome, Reached, Unreached
 from codex_network_proxy.addons.upstream_connect import CLOSED, MALFORMED, NEEDS_CREDENTIALS, TOO_LARGE, UpstreamFailed
-from codex_network_proxy.addons.upstreams import ITSELF, NO_TLS, NOT_RESOLVED, TOO_SLOW, Upstreams, forwards
-from codex_network_proxy.policy.decision import HttpUse, Use
+from codex_network_proxy.addons.upstreams import ITSELF, NO_TLS, NOT_RESOLVED, TOO_SLOW, Upstreams, log_routes
+from codex_network_proxy.policy.decision import HttpUse
 from codex_network_proxy.policy.hosts import Endpoint, parse_host
-from codex_network_proxy.policy.upstream import UpstreamProxy
+from codex_network_proxy.policy.upstream import UpstreamProxy, read_routes
 from codex_network_proxy.socks.dialler import DialFailure
 from tests.kit.server import RecordingStream
 from tests.kit.tcp_origins import TcpOrigin
@@ -200,21 +200,6 @@ def test_a_request_that_is_forwarded_is_not_tunnelled() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize(
-    ("use", "expected"),
-    [
-        pytest.param(PLAIN, True, id="a plain request"),
-        pytest.param(HttpUse("GET", secure=True), False, id="https"),
-        pytest.param(HttpUse("GET", upgrade="websocket"), False, id="a plain WebSocket"),
-        pytest.param(None, False, id="a tunnel"),
-    ],
-)
-def test_what_is_forwarded(use: Use | None, expected: bool) -> None:
-    proxy = FakeUpstream(echo)
-    proxy.port = 1
-    assert forwards(through(proxy.proxy(), use=use)) is expected
-
-
 def test_an_ipv6_target_is_asked_for_in_brackets() -> None:
     async def scenario() -> None:
         async with FakeUpstream(echo) as proxy:
@@ -299,7 +284,7 @@ def test_a_hostile_upstream(
             with pytest.raises(UpstreamFailed) as failed:
                 await opener.open(through(proxy.proxy()))
             await proxy.gone()
-        assert (str(failed.value), failed.value.kind) == (text, kind)
+        assert (str(failed.value), failed.value.failure) == (text, kind)
 
     with caplog.at_level(logging.DEBUG):
         run(scenario)
@@ -314,7 +299,7 @@ def test_a_proxy_that_does_not_listen() -> None:
             proxy.port = closed.getsockname()[1]
             with pytest.raises(UpstreamFailed, match=r"could not be reached \(connection refused\)") as failed:
                 await upstreams().open(through(proxy.proxy()))
-            assert failed.value.kind is DialFailure.REFUSED
+            assert failed.value.failure is DialFailure.REFUSED
 
     run(scenario)
 
@@ -324,7 +309,7 @@ def test_a_proxy_whose_name_is_not_known() -> None:
         async with FakeUpstream(echo) as proxy:
             with pytest.raises(UpstreamFailed, match=NOT_RESOLVED) as failed:
                 await upstreams().open(through(proxy.proxy("unknown.test")))
-            assert failed.value.kind is DialFailure.HOST_UNREACHABLE
+            assert failed.value.failure is DialFailure.HOST_UNREACHABLE
             assert "unknown.test" not in str(failed.value)
 
     run(scenario)
@@ -440,19 +425,13 @@ def test_who_does_not_await_is_told() -> None:
     run(scenario)
 
 
-def test_a_failure_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_told() -> None:
     async def scenario() -> None:
         async with FakeUpstream(refuses) as proxy:
             outcome = await reach(upstreams(), proxy)
             assert outcome == Unreached(DialFailure.REFUSED, "the upstream proxy answered 403")
 
-    with caplog.at_level(logging.INFO):
-        run(scenario)
-    line = (
-        "upstream request failed: the upstream proxy answered 403 (client=127.0.0.1:5000, host=example.test, port=443"
-    )
-    assert [message.startswith(line) for message in caplog.messages] == [True]
-    assert "canary" not in caplog.text
+    run(scenario)
 
 
 def test_an_error_inside_is_a_failure_and_its_text_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -532,3 +511,23 @@ def test_closing_ends_what_is_under_way() -> None:
 
     run(scenario)
     assert not told
+
+
+# -- the log ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_says_which_proxies_are_used(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {"HTTPS_PROXY": "http://user:canary@proxy.test:1", "HTTP_PROXY": "127.0.0.1:2", "ALL_PROXY": "socks5://x"}
+    with caplog.at_level(logging.INFO):
+        log_routes(*read_routes(environ), lambda _, port: port == 2)
+    assert caplog.messages == [
+        "ignoring ALL_PROXY: non-http proxy protocol",
+        "ignoring HTTP_PROXY: it is the address of this proxy itself",
+        "upstream proxy for HTTPS and other tunnels: http://proxy.test:1",
+    ]
+
+
+def test_without_proxies_there_is_nothing_to_say(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        log_routes(*read_routes({"NO_PROXY": "*"}), lambda _, port: False)
+    assert not caplog.messages

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from urllib.parse import urlsplit
 
 from .server import RecordingStream, Server
 from .wire import Head, Stream, parse_head, read_head, read_response
@@ -53,10 +54,10 @@ class UpstreamProxyServer(Server):
 
     def _forward(self, stream: RecordingStream, head: Head, method: str, target: str) -> None:
         """One request in absolute form, and its whole answer."""
-        authority, slash, path = target.partition("://")[2].partition("/")
+        slash, path = target.partition("://")[2].partition("/")[1:]
         fields = [f"{name}: {value}" for name, value in head.fields if name.lower() not in HOP]
         body = stream.exactly(int(head.get("content-length") or 0))
-        with _dial(int(authority.partition(":")[2] or 80)) as origin:
+        with _dial(urlsplit(target).port or 80) as origin:
             lines = [f"{method} {slash}{path} HTTP/1.1", *fields, "Connection: close", "", ""]
             origin.sendall("\r\n".join(lines).encode() + body)
             answer = read_response(Stream(origin), method)
