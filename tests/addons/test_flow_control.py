@@ -16,7 +16,7 @@ from .engine_kit import HOOKED, Lab, OriginPeer, play
 from .h2_kit import Http2Peer, fine, get, http2, http2_origin
 from .http1_requests import get as plain_get
 from .http1_requests import post
-from .test_http_streams import Other
+from .other_addons import Other
 
 PIECE = 1 << 20
 KERNEL = 16 << 20

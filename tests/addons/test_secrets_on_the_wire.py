@@ -16,7 +16,8 @@ from .engine_kit import HOOKED, SECRET, Lab, OriginPeer, Peer, play, reply
 from .h2_kit import get as h2_get
 from .h2_kit import http2, http2_origin
 from .http1_requests import HOST
-from .test_http_streams import Other, ask, origin_for, refused
+from .other_addons import Other
+from .test_http_streams import ask, origin_for, refused
 
 
 async def chatty(peer: OriginPeer) -> None:

@@ -16,7 +16,7 @@ from tests.kit.short_paths import short_folder
 
 from .engine_kit import Answer, Lab, configuration, play
 from .http1_requests import get
-from .test_http_streams import Other
+from .other_addons import Other
 
 FAILED = (502, b"unix socket proxy failed")
 

@@ -20,7 +20,7 @@ from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 from .engine_kit import HOOKED, SECRET, Lab, OriginPeer, configuration, play
 from .h2_kit import Http2Peer
 from .h2_kit import get as h2_get
-from .test_http_streams import Other
+from .other_addons import Other
 
 FAST = pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "engine only"])
 

@@ -12,7 +12,8 @@ from codex_network_proxy.addons import websockets
 
 from .engine_kit import HOOKED, Lab, OriginPeer, configuration, play
 from .http1_requests import HOST, get
-from .test_http_streams import DOORS, Other
+from .other_addons import Other
+from .test_http_streams import DOORS
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = (

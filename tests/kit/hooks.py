@@ -87,6 +87,17 @@ API, OTHER, RAW = "api.allowed.test", "other.allowed.test", "raw.allowed.test"
 NAMES = (API, OTHER, RAW, "allowed.test", "evil.test", "denied.test")
 READ_ONLY = inspecting(Hook(API, ("GET", "POST", "HEAD"), ("/repos/",), inject=(Inject(),)), mode="limited")
 """Limited mode, with a hook that would allow more."""
+GITHUB = Hook(
+    API,
+    ("POST",),
+    ("/repos/openai/",),
+    query=(("state", ("open",)),),
+    headers=(("x-github-api-version", ("2022-11-28",)),),
+    strip=("authorization",),
+    inject=(Inject(),),
+)
+GITHUB_READ = inspecting(GITHUB, Hook(OTHER, ("GET", "POST"), ("/t", "/echo"), inject=(Inject(),)))
+"""Two hooked hosts: one whose hook asks for everything that a hook can ask for, and one that asks for little."""
 HOOKS = (Hook(API, ("POST", "GET"), ("/repos/", "/ws"), inject=(Inject(),)),)
 HOOKED = inspecting(*HOOKS)
 HOOKED_UNREAD = inspecting(*HOOKS, mitm=False)
