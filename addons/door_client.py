@@ -6,7 +6,7 @@ import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from codex_network_proxy.policy.decision import Allowed
+from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope
 from codex_network_proxy.policy.responses import Refusal
 from codex_network_proxy.socks.poller import READ
 
@@ -23,15 +23,19 @@ DRAIN_LIMIT = 1 << 20
 
 
 class DoorClient(ABC):
-    """Has no timer, task or stream of its own. `open` until it was closed, relayed or handed over."""
+    """Has no timer, task or stream of its own. `open` until it was closed, relayed or handed over.
 
-    __slots__ = ("_due", "door", "fd", "open", "peer", "sock")
+    `scope` is what the embedding code said of whoever comes in where this client did.
+    """
 
-    def __init__(self, door: Doorway, sock: socket.socket, peer: str) -> None:
+    __slots__ = ("_due", "door", "fd", "open", "peer", "scope", "sock")
+
+    def __init__(self, door: Doorway, sock: socket.socket, peer: str, scope: ClientScope = UNSCOPED) -> None:
         self.door = door
         self.sock = sock
         self.fd = sock.fileno()
         self.peer = peer
+        self.scope = scope
         self.open = True
         self._due: Deadlines[DoorClient] | None = None
 
@@ -141,7 +145,7 @@ class DoorClient(ABC):
         """The engine takes the client, with the bytes it has still to read; see `HandOver`."""
         self.leave()
         self.door.poller.forget(self.fd)
-        self.door.hand_over(self.sock, received, self.peer, verdict)
+        self.door.hand_over(self.sock, received, self.peer, verdict, self.scope)
 
 
 class _Farewell:

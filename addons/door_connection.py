@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import socket
 
-from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, NetworkProtocol, Tunnel
+from codex_network_proxy.policy.decision import (
+    UNSCOPED,
+    Allowed,
+    ClientScope,
+    NetworkPolicyRequest,
+    NetworkProtocol,
+    Tunnel,
+)
 from codex_network_proxy.policy.responses import Refusal, connect_refusal
 from codex_network_proxy.socks.poller import READ
 
@@ -32,8 +39,8 @@ class DoorConnection(DoorClient):
 
     __slots__ = ("_head", "_received")
 
-    def __init__(self, door: Doorway, sock: socket.socket, peer: str) -> None:
-        super().__init__(door, sock, peer)
+    def __init__(self, door: Doorway, sock: socket.socket, peer: str, scope: ClientScope = UNSCOPED) -> None:
+        super().__init__(door, sock, peer, scope)
         self._received = bytearray()
         self._head: tuple[RequestHead, bytes] | None = None
 
@@ -85,7 +92,7 @@ class DoorConnection(DoorClient):
         head, target = connect_request(raw)
         self._head = head, raw
         Connect(self, received[end:]).decide(
-            NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, target, _TUNNEL, "CONNECT", self.peer)
+            NetworkPolicyRequest(NetworkProtocol.HTTPS_CONNECT, target, _TUNNEL, "CONNECT", self.peer, self.scope)
         )
 
     def overdue(self) -> None:

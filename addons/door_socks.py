@@ -5,7 +5,14 @@ from __future__ import annotations
 import socket
 from typing import assert_never
 
-from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, NetworkProtocol, Tunnel
+from codex_network_proxy.policy.decision import (
+    UNSCOPED,
+    Allowed,
+    ClientScope,
+    NetworkPolicyRequest,
+    NetworkProtocol,
+    Tunnel,
+)
 from codex_network_proxy.policy.errors import InvalidHost
 from codex_network_proxy.policy.responses import Refusal
 from codex_network_proxy.socks.addressing import Target
@@ -32,8 +39,8 @@ class SocksConnection(DoorClient):
 
     __slots__ = ("_handshake",)
 
-    def __init__(self, door: Doorway, sock: socket.socket, peer: str) -> None:
-        super().__init__(door, sock, peer)
+    def __init__(self, door: Doorway, sock: socket.socket, peer: str, scope: ClientScope = UNSCOPED) -> None:
+        super().__init__(door, sock, peer, scope)
         self._handshake = Handshake()
 
     # -- the handshake -----------------------------------------------------------------------------------------------
@@ -84,7 +91,7 @@ class SocksConnection(DoorClient):
             self._reject(reply(ReplyCode.NOT_ALLOWED), str(error))
             return
         Connect(self, early).decide(
-            NetworkPolicyRequest(NetworkProtocol.SOCKS5_TCP, endpoint, _TUNNEL, None, self.peer)
+            NetworkPolicyRequest(NetworkProtocol.SOCKS5_TCP, endpoint, _TUNNEL, None, self.peer, self.scope)
         )
 
     def _reject(self, answer: bytes, why: str) -> None:

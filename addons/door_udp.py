@@ -12,6 +12,7 @@ from codex_network_proxy.policy.decision import (
     Allowed,
     Blocked,
     BlockReason,
+    ClientScope,
     IPAddress,
     NetworkPolicyRequest,
     NetworkProtocol,
@@ -81,6 +82,11 @@ class Associations:
             return count
         return sum(client.recheck(still_allowed) for client in list(self._clients))
 
+    def close_scope(self, scope: ClientScope) -> None:
+        """Ends the associations of one scope."""
+        for client in [each for each in self._clients if each.scope is scope]:
+            client.association.close()
+
     def close(self) -> None:
         """Ends every association, and every time limit."""
         self._end_all()
@@ -114,12 +120,13 @@ class _Open:
 class UdpClient:
     """One client's association, and what was decided on each of its destinations."""
 
-    __slots__ = ("_all", "_deciding", "_open", "_peer", "association")
+    __slots__ = ("_all", "_deciding", "_open", "_peer", "association", "scope")
 
     def __init__(self, associations: Associations, client: DoorClient, claimed_port: int) -> None:
         """Raises `OSError` when there is no socket for the relay."""
         self._all = associations
         self._peer = client.peer
+        self.scope = client.scope
         self._deciding: dict[Destination, asyncio.Task[Verdict]] = {}
         self._open: dict[Destination, _Open] = {}
         self.association = Association(associations.shared, client.sock, claimed_port, self)
@@ -139,7 +146,9 @@ class UdpClient:
             log_socks_refusal(self._peer, str(error))
             destination.deny()
             return
-        request = NetworkPolicyRequest(NetworkProtocol.SOCKS5_UDP, endpoint, client_address=self._peer)
+        request = NetworkPolicyRequest(
+            NetworkProtocol.SOCKS5_UDP, endpoint, client_address=self._peer, scope=self.scope
+        )
         decision = self._all.door.decide(request)
         if decision.done():
             self._act_on(destination, self._all.door.verdict_of(decision, request))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from codex_network_proxy.policy.decision import Allowed, NetworkPolicyRequest, Verdict
+from codex_network_proxy.policy.decision import Allowed, ClientScope, NetworkPolicyRequest, Verdict
 from codex_network_proxy.socks.deadlines import Deadlines
 from codex_network_proxy.socks.dialler import Dialler
 from codex_network_proxy.socks.poller import Poller
@@ -32,7 +32,7 @@ TURNED_AWAY_AT_ONCE = 64
 
 UDP_LIMITS = UdpLimits()
 
-ClientKind = Callable[["Doorway", socket.socket, str], DoorClient]
+ClientKind = Callable[["Doorway", socket.socket, str, ClientScope], DoorClient]
 """Makes the client of a new connection from `ip:port`, in the protocol that its listener speaks."""
 
 
@@ -88,13 +88,13 @@ class Doorway:
         """Clients that count against the limit now."""
         return self._taken
 
-    def accepted(self, speaks: ClientKind, sock: socket.socket, peer: str) -> None:
+    def accepted(self, speaks: ClientKind, scope: ClientScope, sock: socket.socket, peer: str) -> None:
         """Takes a new client in, or turns it away."""
         if self._taken >= self._limit + TURNED_AWAY_AT_ONCE:
             sock.close()
             return
         self._taken += 1
-        client = speaks(self, sock, peer)
+        client = speaks(self, sock, peer, scope)
         self.connections.add(client)
         if self._taken <= self._limit:
             client.begin()
@@ -133,11 +133,13 @@ class Doorway:
             return self._upstreams.reach(verdict, on_done)
         return self.dialler.dial(verdict.addresses, verdict.request.port, partial(arrive, on_done))
 
-    def hand_over(self, sock: socket.socket, received: bytes, peer: str, verdict: Allowed | None) -> None:
+    def hand_over(
+        self, sock: socket.socket, received: bytes, peer: str, verdict: Allowed | None, scope: ClientScope
+    ) -> None:
         """Gives the client to the engine; it counts until the engine is done with it."""
         done = _Once(self.released)
         try:
-            self._engine.take(HandOver(sock, received, peer, verdict, done))
+            self._engine.take(HandOver(sock, received, peer, verdict, done, scope))
         except Exception as error:
             self.contain(error)
             sock.close()
@@ -147,6 +149,15 @@ class Doorway:
         """Ends what a new policy no longer allows: tunnels, dials under way, destinations over UDP. How many."""
         dials = sum(connect.recheck(still_allowed) for connect in list(self.dialling))
         return dials + self.tunnels.recheck(still_allowed) + self.associations.recheck(still_allowed)
+
+    def close_scope(self, scope: ClientScope) -> None:
+        """Closes every connection of one scope that was not handed over."""
+        # Not equal ones: two scopes may say the same of two clients.
+        self.recheck(lambda allowed: allowed.request.scope is not scope)
+        self.associations.close_scope(scope)
+        for client in [each for each in self.connections if each.scope is scope]:
+            client.close()
+            self.client_left(client.peer)
 
     def close(self) -> None:
         for connect in list(self.dialling):

@@ -12,7 +12,7 @@ from mitmproxy.master import Master
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layers import modes
 
-from codex_network_proxy.policy.decision import NetworkProtocol
+from codex_network_proxy.policy.decision import ClientScope, NetworkProtocol
 
 from .connection import PolicedConnection
 from .door_tunnels import holds
@@ -33,19 +33,25 @@ class InProcessEngine:
         self._mode = mode_specs.ProxyMode.parse("regular")
         self._tasks: dict[asyncio.Task[None], PolicedConnection] = {}
         # Those whose stream is not set up yet are known here only.
-        self._all: set[asyncio.Task[None]] = set()
+        self._all: dict[asyncio.Task[None], HandOver] = {}
 
     def take(self, handover: HandOver) -> None:
         """Serves the connection in a task of its own; see `handover.Engine`."""
         # Started at once: a task that is cancelled before its first step would leave the socket open.
         task = asyncio.Task(self._serve(handover), loop=asyncio.get_running_loop(), eager_start=True)
-        self._all.add(task)
+        self._all[task] = handover
         task.add_done_callback(self._finished)
 
     def close(self) -> None:
         """Cuts every connection that is being served."""
         for task in list(self._all):
             _cut(task, self._tasks.get(task))
+
+    def close_scope(self, scope: ClientScope) -> None:
+        """Cuts the connections of one scope."""
+        for task, handover in list(self._all.items()):
+            if handover.scope is scope:
+                _cut(task, self._tasks.get(task))
 
     async def wait_closed(self) -> None:
         """Returns when every connection has ended."""
@@ -65,7 +71,7 @@ class InProcessEngine:
         return len(doomed)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._all.discard(task)
+        self._all.pop(task, None)
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
             logger.error("an engine connection failed (%s)", type(error).__name__)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from codex_network_proxy.policy.decision import Allowed
+from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope
 from codex_network_proxy.socks.listener import Listener, address_text, bind
 
 from .door_connection import DoorConnection
@@ -41,41 +41,50 @@ class FrontDoor:
         limits = limits or DoorLimits()
         self._build = partial(Doorway, authority, engine, limits, observer, fast_path, on_log, upstreams)
         self._doorway: Doorway | None = None
-        self._listeners: list[Listener] = []
+        self._listeners: list[tuple[ClientScope, Listener]] = []
 
     @property
     def taken(self) -> int:
         """Clients that are connected, tunnelled or handed over now."""
         return self._doorway.taken if self._doorway else 0
 
-    def start(self, host: str, port: int) -> tuple[str, int]:
+    def start(self, host: str, port: int, scope: ClientScope = UNSCOPED) -> tuple[str, int]:
         """Listens on an IP address, port 0 for any, and returns the address as bound. May be called for several.
 
-        Raises `OSError` with a text for people when the address is in use or not ours.
+        `scope` is what the embedding code says of whoever comes in there. Raises `OSError` with a text for people when
+        the address is in use or not ours.
         """
-        doorway, address = self._listen(host, port, DoorConnection)
+        doorway, address = self._listen(host, port, DoorConnection, scope)
         doorway.http_address = doorway.http_address or address_text(address)
         return address
 
-    def start_socks(self, host: str, port: int) -> tuple[str, int]:
+    def start_socks(self, host: str, port: int, scope: ClientScope = UNSCOPED) -> tuple[str, int]:
         """`start` for clients that speak SOCKS5."""
-        return self._listen(host, port, SocksConnection)[1]
+        return self._listen(host, port, SocksConnection, scope)[1]
 
-    def _listen(self, host: str, port: int, speaks: ClientKind) -> tuple[Doorway, tuple[str, int]]:
+    def _listen(self, host: str, port: int, speaks: ClientKind, scope: ClientScope) -> tuple[Doorway, tuple[str, int]]:
         sock = bind(host, port)
         if self._doorway is None:
             self._doorway = self._build()
-        listener = Listener(self._doorway.poller, sock, partial(self._doorway.accepted, speaks))
-        self._listeners.append(listener)
+        listener = Listener(self._doorway.poller, sock, partial(self._doorway.accepted, speaks, scope))
+        self._listeners.append((scope, listener))
         return self._doorway, listener.address
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
         """Closes the open tunnels that `still_allowed` no longer holds for, within moments; how many."""
         return self._doorway.recheck(still_allowed) if self._doorway else 0
 
+    def close_scope(self, scope: ClientScope) -> None:
+        """Closes the listeners that were started with this very scope, and their connections as `close` does."""
+        for _, listener in [entry for entry in self._listeners if entry[0] is scope]:
+            listener.close()
+        self._listeners = [entry for entry in self._listeners if entry[0] is not scope]
+        if self._doorway is not None:
+            self._doorway.close_scope(scope)
+
     def close(self) -> None:
         """Closes the listeners and every connection that was not handed over. Harmless when called again."""
-        for listener in self._listeners:
+        for _, listener in self._listeners:
             listener.close()
         self._listeners.clear()
         if self._doorway is not None:

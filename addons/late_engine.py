@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from codex_network_proxy.policy.decision import ClientScope
+
 from .authority import Authority
 from .door_tunnels import holds
 from .handover import Engine, HandOver
@@ -18,6 +20,8 @@ class ClosableEngine(Engine, Protocol):
     """An engine with its clients."""
 
     def recheck(self) -> int: ...
+
+    def close_scope(self, scope: ClientScope) -> None: ...
 
     def close(self) -> None: ...
 
@@ -67,6 +71,14 @@ class LateEngine:
             self._waiting.remove(handover)
             _close(handover)
         return len(doomed) + (self._engine.recheck() if self._engine else 0)
+
+    def close_scope(self, scope: ClientScope) -> None:
+        """Cuts the connections of one scope."""
+        for handover in [each for each in self._waiting if each.scope is scope]:
+            self._waiting.remove(handover)
+            _close(handover)
+        if self._engine is not None:
+            self._engine.close_scope(scope)
 
     def close(self) -> None:
         """Cuts every connection that was taken."""

@@ -6,15 +6,19 @@ import asyncio
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from codex_network_proxy.policy.blocked import BlockedRequest
 from codex_network_proxy.policy.child_env import ChildRoute, child_env
+from codex_network_proxy.policy.decision import ClientScope
 from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.settings import NetworkSettings
 
 from .proxy_life import ProxyLife
+from .proxy_scope import ProxyScope
+from .scope_listeners import ScopeListeners
 
 if TYPE_CHECKING:
     from .live_policy import LivePolicy
@@ -140,6 +144,28 @@ class NetworkProxy:
         what `base` says of that. Variables with secrets that hooks inject are left out.
         """
         return child_env(base, self._route())
+
+    def scope(
+        self,
+        *,
+        command: str | None = None,
+        exec_policy_hint: str | None = None,
+        environment_id: str | None = None,
+        execution_id: str | None = None,
+        base: Mapping[str, str] = os.environ,
+    ) -> ProxyScope:
+        """A way in for one command: `async with proxy.scope(command="curl example.com") as env`, or plain `with`.
+
+        `env` is `child_env(base)`, and leads to listeners of their own. Requests that arrive there carry these words
+        in the decider's `NetworkPolicyRequest` and `execution_id` in the audit. At the end the listeners and what came
+        through them are closed. Entering raises `RuntimeError` when the proxy does not run, and `OSError` when there
+        is no free port.
+        """
+
+        def environment(opened: ScopeListeners) -> dict[str, str]:
+            return child_env(base, replace(self._route(), http=opened.http, socks=opened.socks))
+
+        return ProxyScope(self._life, ClientScope(command, exec_policy_hint, environment_id, execution_id), environment)
 
     def _route(self) -> ChildRoute:
         runtime = self._life.runtime

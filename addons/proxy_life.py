@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
+from codex_network_proxy.policy.decision import ClientScope
+
 from . import library_thread
 from .embedder import Embedder
 from .helper_thread import done_in_thread, in_thread
@@ -18,6 +20,7 @@ from .late_engine import LateEngine
 from .library_thread import LibraryThread
 from .reload import cut_after_changes, watch_file
 from .runtime import Runtime
+from .scope_listeners import ScopeListeners, close_scope, open_scope
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -88,11 +91,24 @@ class ProxyLife:
 
     def submit[Result](self, start: Callable[[], Coroutine[Any, Any, Result]]) -> Future[Result]:
         """Runs a coroutine where the proxy lives. Raises `RuntimeError` when it does not run."""
+        return self._present().thread.submit(start)
+
+    def open_scope(self, scope: ClientScope) -> Future[ScopeListeners]:
+        """Listeners of their own for clients of one kind. Raises `RuntimeError` when the proxy does not run."""
+        running = self._present()
+        return running.thread.submit(lambda: running.open_scope(scope))
+
+    def close_scope(self, opened: ScopeListeners) -> Future[None]:
+        """Closes the listeners and their connections. Raises `RuntimeError` when the proxy does not run."""
+        running = self._present()
+        return running.thread.submit(lambda: running.close_scope(opened))
+
+    def _present(self) -> _Running:
         with self._lock:
             running = self._running
         if running is None or self._ending:
             raise RuntimeError("the proxy does not run")
-        return running.thread.submit(start)
+        return running
 
     def _over(self, threads: list[threading.Thread]) -> None:
         with self._lock:
@@ -125,6 +141,14 @@ class _Running:
         for line in self._runtime.listeners():
             logger.info("%s", line)
 
+    async def open_scope(self, scope: ClientScope) -> ScopeListeners:
+        return open_scope(self._runtime, scope)
+
+    async def close_scope(self, opened: ScopeListeners) -> None:
+        close_scope(self._runtime, opened)
+        if self._engine:
+            self._engine.close_scope(opened.scope)
+
     async def stop(self) -> None:
         if self._watch:
             self._watch.cancel()
@@ -144,7 +168,7 @@ def _end(running: _Running | None, runtime: Runtime, embedder: Embedder, over: O
     """Stops the proxy, and the thread when no other proxy is in it; `over` is told which threads still have to end."""
     if running is None:
         closing = in_thread(runtime.close)
-        closing.add_done_callback(lambda _: over(_present(closing.thread, embedder.end())))
+        closing.add_done_callback(lambda _: over(_threads(closing.thread, embedder.end())))
         return
     thread = running.thread
 
@@ -154,12 +178,12 @@ def _end(running: _Running | None, runtime: Runtime, embedder: Embedder, over: O
         library_thread.leave(thread).add_done_callback(left)
 
     def left(leaving: Future[None]) -> None:
-        over(_present(embedder.end(), thread.thread if leaving is thread.ended else None))
+        over(_threads(embedder.end(), thread.thread if leaving is thread.ended else None))
 
     thread.submit(running.stop).add_done_callback(stopped)
 
 
-def _present(*threads: threading.Thread | None) -> list[threading.Thread]:
+def _threads(*threads: threading.Thread | None) -> list[threading.Thread]:
     return [thread for thread in threads if thread is not None]
 
 

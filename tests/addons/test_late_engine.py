@@ -11,7 +11,7 @@ import pytest
 
 from codex_network_proxy.addons.handover import HandOver
 from codex_network_proxy.addons.late_engine import LateEngine
-from codex_network_proxy.policy.decision import NetworkPolicyRequest, NetworkProtocol
+from codex_network_proxy.policy.decision import ClientScope, NetworkPolicyRequest, NetworkProtocol
 from codex_network_proxy.policy.hosts import parse_endpoint
 from tests.socks.sockets import PATIENCE, run, tcp_pair
 
@@ -25,12 +25,16 @@ class Loaded:
     def __init__(self) -> None:
         self.taken: list[HandOver] = []
         self.closed = self.waited = 0
+        self.scopes: list[ClientScope] = []
 
     def take(self, handover: HandOver) -> None:
         self.taken.append(handover)
 
     def recheck(self) -> int:
         return 7
+
+    def close_scope(self, scope: ClientScope) -> None:
+        self.scopes.append(scope)
 
     def close(self) -> None:
         self.closed += 1
@@ -168,6 +172,27 @@ def test_who_waits_is_cut_when_the_door_closes() -> None:
 
     play(scenario)
     assert client.was_cut()
+
+
+def test_who_waits_is_cut_with_its_scope_and_nobody_elses() -> None:
+    loaded, scope = Loaded(), ClientScope(command="a")
+    same, bad = Client(), Client()
+    same.handover = replace(same.handover, scope=ClientScope(command="a"))
+    bad.handover = replace(bad.handover, scope=scope)
+
+    async def scenario(engine: LateEngine, loader: Loader) -> None:
+        engine.take(same.handover)
+        engine.take(bad.handover)
+        engine.close_scope(scope)
+        loader.go.set()
+        await turns()
+        assert loaded.taken == [same.handover]
+        engine.close_scope(scope)
+        assert loaded.scopes[0] is scope
+
+    play(scenario, loaded)
+    assert bad.was_cut()
+    same.close()
 
 
 def test_who_waits_is_cut_when_the_policy_turns_against_it() -> None:
