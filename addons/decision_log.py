@@ -9,6 +9,7 @@ from json.encoder import encode_basestring_ascii
 from typing import assert_never
 
 from codex_network_proxy.policy.blocked import BlockedRequest
+from codex_network_proxy.policy.deciding import QUEUE_FULL
 from codex_network_proxy.policy.decision import (
     Allowed,
     Blocked,
@@ -39,11 +40,16 @@ def log_verdict(verdict: Verdict, mode: str) -> None:
 
     `mode` is the one in force. Text from the wire cannot end the line, colour it or add a field to it.
     """
-    level = logging.DEBUG if isinstance(verdict, Allowed) else logging.INFO
+    level = logging.DEBUG if isinstance(verdict, Allowed) or _is_flood(verdict) else logging.INFO
     if not logger.isEnabledFor(level):
         return
     line = _line(verdict, mode)
     logger.log(level, "%s", line)
+
+
+def _is_flood(verdict: Verdict) -> bool:
+    """Blocks that come in hundreds while somebody is asked, who would lose sight of the questions."""
+    return isinstance(verdict, Blocked) and verdict.reason == QUEUE_FULL
 
 
 def log_violation(entry: BlockedRequest) -> None:

@@ -104,6 +104,8 @@ class CollectorExporter:
         self._status = None
         try:
             result = self._exporter.export(records)
+        except requests.RequestException:  # some releases of OpenTelemetry let them through
+            result = LogRecordExportResult.FAILURE
         except Exception as error:
             # The text of the error may hold the address, and that a key.
             raise ExportFailed(type(error).__name__) from None

@@ -99,7 +99,7 @@ class WebEntries:
 
     def block_seen(self, verdict: Blocked, _: BlockedRequest) -> None:
         """A block of a tunnel becomes an entry; a blocked request is a flow of the engine and is there already."""
-        view = _view()
+        view = shown_flows()
         if view is None or not isinstance(verdict.request.use, Tunnel):
             return
         flow = _connect_flow(verdict.request, connect_response(verdict), time.time())
@@ -107,7 +107,7 @@ class WebEntries:
         view.add([flow])
 
     def tunnel_opened(self, report: TunnelReport) -> None:
-        view = _view()
+        view = shown_flows()
         if view is None:
             return
         answer = BlockResponse(200, "Connection established", (), b"")
@@ -117,7 +117,7 @@ class WebEntries:
         view.add([flow])
 
     def tunnel_closed(self, report: TunnelReport) -> None:
-        view, flow = _view(), self._open.pop(report.verdict.request_id, None)
+        view, flow = shown_flows(), self._open.pop(report.verdict.request_id, None)
         if view is None or flow is None:
             return
         ended = report.ended or report.started
@@ -134,24 +134,30 @@ def _way(report: TunnelReport) -> str:
     return f"relayed unread to {report.peer} (id {report.verdict.request_id})"
 
 
-def _view() -> View | None:
+def shown_flows() -> View | None:
+    """What mitmweb shows; `None` when there is no mitmweb."""
     view = ctx.master.addons.get("view")
     # An empty view is falsy, so the first entry would get lost with a plain truth test.
     return view if isinstance(view, View) else None
 
 
-def _connect_flow(request: NetworkPolicyRequest, answer: BlockResponse, started: float) -> http.HTTPFlow:
+def entry_of[Entry: http.HTTPFlow](kind: type[Entry], request: NetworkPolicyRequest, started: float) -> Entry:
+    """A flow that stands for a tunnel, without an answer."""
     host, _, port = (request.client_address or "unknown:0").rpartition(":")
     client = connection.Client(peername=(host.strip("[]"), int(port)), sockname=("", 0), timestamp_start=started)
-    server = connection.Server(address=(request.host, request.port))
+    flow = kind(client, connection.Server(address=(request.host, request.port)))
     # A tunnel has no scheme; mitmweb would show `://host:443`.
     over_tcp = b"https" if request.port == 443 else b"tcp"
     scheme = b"udp" if request.protocol is NetworkProtocol.SOCKS5_UDP else over_tcp
-    flow = http.HTTPFlow(client, server)
     flow.request = http.Request(
         request.host, request.port, _METHODS[request.protocol], scheme, str(request.target).encode(), b"", b"HTTP/1.1",
         http.Headers(), b"", None, started, started,
     )  # fmt: skip
+    return flow
+
+
+def _connect_flow(request: NetworkPolicyRequest, answer: BlockResponse, started: float) -> http.HTTPFlow:
+    flow = entry_of(http.HTTPFlow, request, started)
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     flow.response = http.Response(
         b"HTTP/1.1", answer.status, answer.reason_phrase.encode(), http.Headers(fields), answer.body, None,

@@ -17,6 +17,9 @@ DECIDER_TIMEOUT = 60.0
 PENDING_LIMIT = 256
 """Questions that a decider is asked at the same time. A flood of unknown hosts beyond them is denied unasked."""
 
+QUEUE_FULL = "ask_queue_full"
+"""Why somebody was denied without anybody being asked."""
+
 _DENY = NetworkDecision.deny()
 
 
@@ -105,7 +108,7 @@ class Deciding:
         if not self._is_full:
             self._is_full = True
             self._note(f"{self._limit} questions wait for the decider; others are denied unasked")
-        return _DENY
+        return NetworkDecision.deny(QUEUE_FULL)
 
     def _begin(self, key: NetworkPolicyRequest, question: NetworkPolicyRequest) -> _Call:
         loop = asyncio.get_running_loop()

@@ -78,6 +78,7 @@ def _serve_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--resolve", action="append", default=[], metavar="NAME=ADDRESS", help="pin a name instead of looking it up"
     )
+    serve.add_argument("--ask", action="store_true", help="ask a person about hosts that are not listed")
     serve.add_argument("--no-fast-path", action="store_true", help="send every tunnel through the engine")
     serve.add_argument("--web", action="store_true", help="show decisions in mitmweb")
     serve.add_argument("--web-port", type=int, metavar="PORT", help="mitmweb's port (8083)")

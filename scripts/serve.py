@@ -11,6 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
+from codex_network_proxy.addons.ask_terminal import Terminal
+from codex_network_proxy.addons.asking import ANSWER_LIMIT, Asking
 from codex_network_proxy.addons.runtime import RunOptions, Runtime
 from codex_network_proxy.policy.errors import ConfigError
 
@@ -25,8 +27,12 @@ SHUTDOWN_LIMIT = 1.0
 def serve(options: argparse.Namespace) -> int:
     """Runs the proxy until SIGTERM or Ctrl-C. 1 when the configuration or an address is not usable."""
     _set_up_logging(options.verbose)
+    asking = Asking() if options.ask else None
+    if asking and not (options.web or _has_terminal()):
+        print("--ask needs somebody to answer: run it in a terminal, or with --web", file=sys.stderr)
+        return 2
     try:
-        runtime = Runtime(_run_options(options))
+        runtime = Runtime(_run_options(options), decider=asking, decider_timeout=ANSWER_LIMIT + 5)
     except ConfigError as error:
         return report(error)
     except (OSError, ValueError) as error:
@@ -38,7 +44,7 @@ def serve(options: argparse.Namespace) -> int:
         if not runtime.settings.enabled:
             logger.warning("network.enabled is false; skipping proxy listeners")
             return 0
-        return asyncio.run(_run(runtime, options))
+        return asyncio.run(_run(runtime, options, asking))
     except OSError as error:
         if error is not runtime.failure:  # that one has been logged
             print(error.strerror or error, file=sys.stderr)
@@ -58,13 +64,15 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
     )
 
 
-async def _run(runtime: Runtime, options: argparse.Namespace) -> int:
+async def _run(runtime: Runtime, options: argparse.Namespace, asking: Asking | None) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Loading the engine takes most of the start; nothing before it needs it.
     from codex_network_proxy.addons.master import start_engine
 
+    if asking:
+        _reach_people(asking, options)
     engine = await start_engine(runtime, web_port=_web_port(options))
     try:
         for line in engine.listeners():
@@ -73,8 +81,26 @@ async def _run(runtime: Runtime, options: argparse.Namespace) -> int:
             write_ready_file(options.ready_file, {"pid": os.getpid(), **engine.addresses()})
         await stop.wait()
     finally:
+        if asking:
+            asking.close()
         await engine.stop(SHUTDOWN_LIMIT)
     return 0
+
+
+def _reach_people(asking: Asking, options: argparse.Namespace) -> None:
+    """Puts questions in the terminal, and in mitmweb."""
+    if options.web:
+        from codex_network_proxy.addons.ask_web import WebQuestions
+
+        asking.add(WebQuestions())
+    if _has_terminal():
+        terminal = Terminal(sys.stdin.fileno(), lambda text: print(text, end="", flush=True))
+        terminal.start()
+        asking.add(terminal)
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _web_port(options: argparse.Namespace) -> int | None:

@@ -193,6 +193,11 @@ def test_a_line_that_nobody_reads_is_not_made(caplog: pytest.LogCaptureFixture) 
     assert caplog.records == []
 
 
+def test_a_flood_of_questions_does_not_hide_the_ones_that_wait(lines: pytest.LogCaptureFixture) -> None:
+    log_verdict(blocked(CONNECT, "ask_queue_full", DecisionSource.DECIDER), "full")
+    assert [record.levelname for record in lines.records] == ["DEBUG"]
+
+
 def test_the_entry_of_a_block_is_a_line_for_programs(lines: pytest.LogCaptureFixture) -> None:
     log_violation(BlockedRequest("h.test", "denied", None, None, None, "http", 1))
     assert lines.messages == [

@@ -6,69 +6,17 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests.kit.answers import BLOCKS, request_id
+from tests.kit.mitmweb import Web
 from tests.kit.origins import HttpOrigin
 from tests.kit.policies import OPEN
 from tests.kit.proxy import MitmdumpProcess, ProxyProcess
 from tests.kit.raw import Client, attempt, connect, exchange, get, request
-from tests.kit.wire import Response
-
-Flow = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Web:
-    """A proxy with mitmweb beside it, and a client of mitmweb's own JSON API."""
-
-    proxy: ProxyProcess
-    address: str
-    token: str
-    # Against forgery, a cookie and a field must agree; any value will do.
-    cookies: dict[str, str] = field(default_factory=lambda: {"_mitmproxy_xsrf": "0" * 32})
-
-    def change(self, method: str, path: str, body: object = None) -> Response:
-        """A call that changes something, and that mitmweb takes for its own."""
-        answer = self.call(method, path, body)
-        assert answer.status != 403, answer
-        return answer
-
-    def call(self, method: str, path: str, body: object = None) -> Response:
-        data = b"" if body is None else json.dumps(body).encode()
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        fields = [f"Authorization: Bearer {self.token}", "Content-Type: application/json", f"Cookie: {cookies}"]
-        if token := self.cookies.get("_mitmproxy_xsrf"):
-            fields.append(f"X-XSRFToken: {token}")
-        head = "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {self.address}", *fields])
-        length = f"\r\nContent-Length: {len(data)}\r\n\r\n"
-        with Client(self.address) as client:
-            answer = client.ask((head + length).encode() + data, method)
-        for value in answer.head.all("set-cookie"):
-            name, _, content = value.partition(";")[0].partition("=")
-            self.cookies[name] = content
-        return answer
-
-    def flows(self) -> list[Flow]:
-        answer = self.call("GET", "/flows")
-        assert answer.status == 200, answer
-        return list(answer.json())
-
-    def wait_for(self, count: int, port: int) -> list[Flow]:
-        """The flows to an origin's port, once there are that many."""
-        found: list[Flow] = []
-
-        def enough() -> bool:
-            found[:] = [flow for flow in self.flows() if flow["request"]["port"] == port]
-            return len(found) >= count
-
-        self.proxy.until(enough, f"{count} flows")
-        return found
 
 
 def free_port() -> int:

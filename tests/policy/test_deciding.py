@@ -24,6 +24,7 @@ from codex_network_proxy.policy.decision import (
 from codex_network_proxy.policy.hosts import parse_endpoint
 
 ALLOW, DENY = NetworkDecision.allow(), NetworkDecision.deny()
+FULL = NetworkDecision.deny("ask_queue_full")
 CONNECT = NetworkPolicyRequest(
     NetworkProtocol.HTTPS_CONNECT, parse_endpoint("new.test:443"), Tunnel(), "CONNECT", "127.0.0.1:1"
 )
@@ -283,7 +284,7 @@ def test_a_flood_of_hosts_is_denied_unasked_and_noted_once() -> None:
         flood = [replace(CONNECT, target=parse_endpoint(f"h{number}.test:443")) for number in range(1000)]
         waiting = await asking(deciding, *flood)
         assert (len(decider.calls), deciding.pending) == (2, 2)
-        assert [task.result() for task in waiting[2:]] == [DENY] * 998
+        assert [task.result() for task in waiting[2:]] == [FULL] * 998
         assert notes == ["2 questions wait for the decider; others are denied unasked"]
         assert not (await asking(deciding, flood[0]))[0].done(), "who asks what is under way may wait"
         decider.answer(ALLOW)
@@ -311,7 +312,7 @@ def test_a_decider_that_does_not_end_when_cancelled_still_counts() -> None:
         deciding = Deciding(stubborn, timeout=AT_ONCE, limit=1)
         assert await deciding.ask(CONNECT) == DENY
         assert deciding.pending == 1
-        assert await deciding.ask(CONNECT) == DENY
+        assert await deciding.ask(CONNECT) == FULL
         end.set()
         await turns()
         assert deciding.pending == 0
