@@ -1,27 +1,14 @@
-"""Step 7 of a decision: where the target is, whether it may be there, and the way to it (spec A3, A6)."""
+"""Step 7 of a decision: the way to the target, and whether its addresses may be dialled (spec A3, A6)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .addresses import AddressClass, classify, opened_by_local_binding
-from .decision import (
-    Allowed,
-    Blocked,
-    BlockReason,
-    Decision,
-    DecisionSource,
-    IPAddress,
-    NetworkPolicyRequest,
-    PolicyScope,
-    Ruling,
-    Unresolved,
-    Verdict,
-)
+from .decision import BlockReason, Decision, DecisionSource, IPAddress, NetworkPolicyRequest, PolicyScope, Ruling
 from .errors import ResolutionFailed
 from .hosts import Endpoint
 from .interfaces import Resolver
@@ -37,25 +24,29 @@ REMEMBERED = 4096
 """Targets whose judgement by the lists is remembered; the lists of one policy never change."""
 
 
-async def find_way(policy: NetworkPolicy, passed: Allowed, world: World) -> Verdict:
-    """`passed` with the addresses to dial or the upstream proxy to ask, or why there is no way.
+class Way(NamedTuple):
+    """How to get to a target; see `Allowed`."""
+
+    addresses: tuple[IPAddress, ...]
+    upstream: UpstreamProxy | None = None
+    looked_up: bool = True
+
+
+async def find_way(policy: NetworkPolicy, request: NetworkPolicyRequest, world: World) -> Way:
+    """The addresses to judge and to dial, or the upstream proxy to ask. Raises `ResolutionFailed`.
 
     Behind an upstream proxy a name is looked up only when the policy minds its addresses, and one that is not known
     here is left to the proxy: a company's names are often known to its proxy alone.
     """
-    request, upstream = passed.request, choose_upstream(policy, passed.request, world)
-    if upstream and not minds_addresses(policy, request.target, world.is_own_listener):
-        return replace(passed, upstream=upstream, looked_up=False)
-    addresses: tuple[IPAddress, ...] = ()
+    upstream = choose_upstream(policy, request, world)
+    if upstream is None:
+        return Way(await find_addresses(request.target, world.resolver))
+    if not minds_addresses(policy, request.target, world.is_own_listener):
+        return Way((), upstream, looked_up=False)
     try:
-        addresses = await find_addresses(request.target, world.resolver)
-    except ResolutionFailed as error:
-        if upstream is None:
-            return Unresolved(passed.request_id, request, passed.rulings, str(error))
-    if block := judge_addresses(policy, request.target, addresses, world.is_own_listener):
-        return Blocked(passed.request_id, request, (block,))
-    # Not `replace`, which takes longer than all the rest of a decision that needs no lookup.
-    return Allowed(passed.request_id, request, passed.rulings, addresses, passed.inspect, passed.hook, upstream)
+        return Way(await find_addresses(request.target, world.resolver), upstream)
+    except ResolutionFailed:
+        return Way((), upstream)
 
 
 def choose_upstream(policy: NetworkPolicy, request: NetworkPolicyRequest, world: World) -> UpstreamProxy | None:

@@ -25,10 +25,12 @@ from .decision import (
     PolicyScope,
     Ruling,
     Tunnel,
+    Unresolved,
     Verdict,
 )
-from .destinations import REMEMBERED, baseline_deny, is_open
+from .destinations import REMEMBERED, baseline_deny, find_way, is_open, judge_addresses
 from .domains import PatternSet
+from .errors import ResolutionFailed
 from .hooks import HookMatch, HookTable, compile_hooks
 from .hosts import Endpoint
 from .interfaces import Resolver, SocketFinder
@@ -124,8 +126,14 @@ async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: Wo
     use = judge_use(policy, request)
     if use.blocked:
         return Blocked(request_id, request, (host, *use.rulings))
-    passed = Allowed(request_id, request, (host, *use.rulings), (), use.inspect, use.hook)
-    return await destinations.find_way(policy, passed, world)
+    try:
+        way = await find_way(policy, request, world)
+    except ResolutionFailed as error:
+        return Unresolved(request_id, request, (host, *use.rulings), str(error))
+    if block := judge_addresses(policy, request.target, way.addresses, world.is_own_listener):
+        return Blocked(request_id, request, (block,))
+    rulings = (host, *use.rulings)
+    return Allowed(request_id, request, rulings, way.addresses, use.inspect, use.hook, way.upstream, way.looked_up)
 
 
 @lru_cache(maxsize=REMEMBERED)

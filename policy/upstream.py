@@ -138,7 +138,8 @@ def _parse_proxy(scheme: str, rest: str) -> UpstreamProxy:
 
 def _basic(user_info: str) -> str:
     """The credentials as `Proxy-Authorization` carries them (RFC 7617)."""
-    user, _, password = user_info.partition(":")
+    # The environment may hold any bytes; what is not UTF-8 comes as surrogates.
+    user, _, password = user_info.encode("utf-8", "surrogateescape").partition(b":")
     pair = b"%b:%b" % (unquote_to_bytes(user), unquote_to_bytes(password))
     return f"Basic {base64.b64encode(pair).decode('ascii')}"
 

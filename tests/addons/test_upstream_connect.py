@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codex_network_proxy.addons.upstream_connect import (
     ANSWER_LIMIT,
@@ -115,6 +117,25 @@ def test_a_tunnel_does_not_open(answer: bytes, text: str, kind: DialFailure, ste
     assert (str(failed.value), failed.value.failure) == (text, kind)
     assert failed.value.__cause__ is None
     assert failed.value.__suppress_context__ or failed.value.__context__ is None, "a trace would quote what came"
+
+
+PIECES = [b"HTTP/1.1 ", b"200", b"407", b" OK", b"\r\n", b"\n", b"a: b", b":", b" ", b"\x00", b"\xff", b"100 C\r\n\r\n"]
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=5), max_size=20), st.integers(1, 50))
+def test_no_answer_is_too_odd(pieces: list[bytes], step: int) -> None:
+    """It opens the tunnel, or it fails with words of our own."""
+    exchange, answer = ConnectExchange(TARGET, None), b"".join(pieces)
+    told = None
+    try:
+        for at in range(0, len(answer), step):
+            if exchange.receive(answer[at : at + step]) is not None:
+                return
+        exchange.receive(b"")
+    except UpstreamFailed as failed:
+        told = str(failed)
+    assert told is not None
+    assert told.startswith("the upstream proxy ")
 
 
 def test_credentials_that_are_refused_are_named_as_such() -> None:

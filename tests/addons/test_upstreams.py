@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -19,6 +20,7 @@ from codex_network_proxy.policy.decision import HttpUse
 from codex_network_proxy.policy.hosts import Endpoint, parse_host
 from codex_network_proxy.policy.upstream import UpstreamProxy, read_routes
 from codex_network_proxy.socks.dialler import DialFailure
+from tests.kit.leaks import holdings
 from tests.kit.server import RecordingStream
 from tests.kit.tcp_origins import TcpOrigin
 from tests.kit.tls import TestAuthority
@@ -401,6 +403,35 @@ def test_without_a_bundle_of_ours_the_usual_roots_count(context: ssl.SSLContext)
         async with FakeUpstream(echo, context) as proxy:
             with pytest.raises(UpstreamFailed, match="not trusted"):
                 await upstreams().open(through(proxy.proxy()))
+
+    run(scenario)
+
+
+@ways
+def test_nothing_is_left_behind(secure: bool, context: ssl.SSLContext, authority: TestAuthority) -> None:
+    async def scenario() -> None:
+        opener = upstreams(bundle=authority.bundle)
+
+        async def once(proxy: FakeUpstream) -> None:
+            with contextlib.suppress(UpstreamFailed, OSError):
+                sock = (await opener.open(through(proxy.proxy()))).sock
+                try:
+                    await send(sock, b"hello")
+                finally:
+                    sock.close()
+            await proxy.gone()
+
+        async def all_kinds() -> None:
+            for talk in (echo, refuses, resets, says(b"x"), says(OK), says(OK + b"early"), says()):
+                async with FakeUpstream(talk, context if secure else None) as proxy:  # type: ignore[arg-type]  # as above
+                    await once(proxy)
+            await asyncio.gather(*opener._bridges)
+
+        await all_kinds()
+        before = holdings()
+        for _ in range(5):
+            await all_kinds()
+        assert holdings() == before
 
     run(scenario)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codex_network_proxy.policy.decision import (
     Allowed,
@@ -96,6 +98,7 @@ VALUES = [
     pytest.param("http://u:a:b@proxy.test:80", "http://proxy.test:80", "u:a:b", id="the first colon ends the user"),
     pytest.param("http://u:p%0D%0Ax@proxy.test:80", "http://proxy.test:80", "u:p\r\nx", id="line ends stay inside"),
     pytest.param("http://u:ä@proxy.test:80", "http://proxy.test:80", "u:ä", id="credentials are UTF-8"),
+    pytest.param("http://u:\udcff@proxy.test:80", "http://proxy.test:80", "u:\udcff", id="or whatever bytes there are"),
 ]
 
 
@@ -103,7 +106,7 @@ VALUES = [
 def test_a_proxy_is_read_from_its_variable(value: str, expected: str, credentials: str | None) -> None:
     proxy = routes_of(ALL_PROXY=value).proxies["ALL_PROXY"]
     assert str(proxy) == expected
-    basic = credentials and "Basic " + base64.b64encode(credentials.encode()).decode()
+    basic = credentials and "Basic " + base64.b64encode(credentials.encode(errors="surrogateescape")).decode()
     assert proxy.authorization == basic
 
 
@@ -210,6 +213,19 @@ def test_an_unusable_exception_is_warned_of_and_the_others_count(entry: str, war
     assert len(warnings) == 1
     assert warnings[0].startswith(warning)
     assert chosen(routes) is None
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["HTTP_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY"]),
+        st.text(st.sampled_from("htps:/@%[]#?,*. \\\udcff\x00é1a-"), max_size=30),
+    )
+)
+def test_no_environment_is_too_odd(environ: dict[str, str]) -> None:
+    routes, warnings = read_routes(environ)
+    assert all(line.startswith("ignoring ") for line in warnings)
+    for target in ("example.com:443", "8.8.8.8:443", "[2606:2800::1]:443"):
+        chosen(routes, target)
 
 
 OWN = [
