@@ -106,6 +106,11 @@ class Authority:
         return self._policy
 
     @property
+    def world(self) -> World:
+        """What a decision may ask of the outside, without the decider."""
+        return self._world
+
+    @property
     def mode(self) -> NetworkMode:
         """The mode in force; the narrower one while the configuration is broken."""
         return self._policy.mode if self._policy else NetworkMode.LIMITED

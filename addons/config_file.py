@@ -9,8 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from codex_network_proxy.policy.config import LintWarning, LoadedConfig, default_config_text, load_config
+from codex_network_proxy.policy.config import (
+    LintWarning,
+    LoadedConfig,
+    default_config_text,
+    load_config,
+    load_with_origins,
+)
 from codex_network_proxy.policy.errors import ConfigError, ConfigProblem
+from codex_network_proxy.policy.origins import NO_ORIGINS, Origins
 
 LARGEST_FILE = 32 * 1024 * 1024
 """Bytes of a configuration file; more is a mistake, such as a device."""
@@ -66,6 +73,13 @@ def read(source: ConfigSource) -> LoadedConfig:
     return load_config(text, file=str(source.path), profile=source.profile)
 
 
+def read_with_origins(source: ConfigSource) -> tuple[LoadedConfig, Origins]:
+    """As `read`, and where in the file each part of the configuration stands. Raises `ConfigError`."""
+    text = _read_text(source)
+    file = BUILT_IN if text is None else str(source.path)
+    return load_with_origins(default_config_text() if text is None else text, file=file, profile=source.profile)
+
+
 def fingerprint(source: ConfigSource) -> Fingerprint | None:
     """The state of the file, through links; `None` when there is none, or nobody may look."""
     try:
@@ -100,6 +114,13 @@ class ConfigWatch:
     def changed(self) -> bool:
         """Whether the file is another one than at the last `load`: new, edited, replaced, removed."""
         return fingerprint(self._source) != self._seen
+
+    def origins(self) -> Origins:
+        """Where each part of the configuration stands, as long as the file is the one that was read."""
+        try:
+            return NO_ORIGINS if self.changed() else read_with_origins(self._source)[1]
+        except ConfigError:
+            return NO_ORIGINS
 
 
 def _codex_home(environ: Mapping[str, str]) -> Path:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from codex_network_proxy.policy.config import LoadedConfig, load_table
 from codex_network_proxy.policy.listeners import ListenAddress, read_listen_address
+from codex_network_proxy.policy.origins import NO_ORIGINS, Origins
 from codex_network_proxy.policy.settings import NetworkSettings
 
 from .config_file import ConfigSource
@@ -31,6 +32,10 @@ class Configuration(Protocol):
         """Whether it is another one than at the last `load`."""
         ...
 
+    def origins(self) -> Origins:
+        """Where each part of it stands, as far as that can be said now. Never raises."""
+        ...
+
 
 class GivenConfig:
     """A network table as a dict with the keys of the file, or checked settings. It never changes by itself."""
@@ -45,6 +50,9 @@ class GivenConfig:
 
     def changed(self) -> bool:
         return False
+
+    def origins(self) -> Origins:
+        return NO_ORIGINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,9 @@ class MovedListeners:
 
     def changed(self) -> bool:
         return self.inner.changed()
+
+    def origins(self) -> Origins:
+        return self.inner.origins()
 
 
 def exact_address(text: str) -> ListenAddress:

@@ -34,7 +34,7 @@ class LivePolicy:
     def __init__(self, authority: Authority, settings: NetworkSettings, managed: ManagedPolicy = UNMANAGED) -> None:
         self._authority = authority
         self._settings = settings
-        self._managed = managed
+        self.managed = managed
 
     # -- what is in force --------------------------------------------------------------------------------------------
 
@@ -115,14 +115,14 @@ class LivePolicy:
 
     def add_allowed_domain(self, host: str) -> None:
         """Allows a host or pattern, and takes it out of the denylist. A wider denial still wins."""
-        self._change(lambda settings: with_allowed(settings, host, self._managed))
+        self._change(lambda settings: with_allowed(settings, host, self.managed))
 
     def add_denied_domain(self, host: str) -> None:
         """Denies a host or pattern, and takes it out of the allowlist."""
-        self._change(lambda settings: with_denied(settings, host, self._managed))
+        self._change(lambda settings: with_denied(settings, host, self.managed))
 
     def set_network_mode(self, mode: NetworkMode) -> None:
-        self._change(lambda settings: with_mode(settings, mode, self._managed))
+        self._change(lambda settings: with_mode(settings, mode, self.managed))
 
     def _change(self, change: Callable[[NetworkSettings], NetworkSettings]) -> None:
         if self.broken:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 from codex_network_proxy.policy.blocked import BlockedRequest
 from codex_network_proxy.policy.child_env import ChildRoute, child_env
-from codex_network_proxy.policy.decision import ClientScope
+from codex_network_proxy.policy.decision import ClientScope, NetworkProtocol
+from codex_network_proxy.policy.explain import Explanation
+from codex_network_proxy.policy.inquiry import questions
 from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.settings import NetworkSettings
 
@@ -212,6 +214,36 @@ class NetworkProxy:
         wanted = NetworkMode(mode)
         self._life.call(lambda: self._live.set_network_mode(wanted))
 
+    @property
+    def current_patterns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The allowlist and the denylist in force, in canonical form."""
+        return self._live.current_patterns
+
+    async def explain(
+        self,
+        target: str,
+        *,
+        method: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        protocol: NetworkProtocol | None = None,
+    ) -> Explanation:
+        """Why a request for `URL` or `HOST[:PORT]` would pass or be blocked, and what would change that.
+
+        Decided as live requests are, without a decider and without a trace in the audit log. Looks the host up, also
+        one that the proxy would refuse. Raises `InvalidHost`, a `ValueError`, for what is no request, and
+        `ConfigError` while the configuration file is broken.
+        """
+        asked = questions(target, method=method, headers=headers, protocol=protocol)
+        return await _outcome(self._life.submit(lambda: self._life.runtime.explain(*asked)))
+
+    async def host_blocked(self, host: str, port: int) -> str | None:
+        """Why the lists or the addresses block a host, or `None`; leaves mode, hooks and the decider aside."""
+        return await _outcome(self._life.submit(lambda: self._live.host_blocked(host, port)))
+
+    def method_allowed(self, method: str) -> bool:
+        """Whether the mode in force lets requests with this method pass."""
+        return self._live.method_allowed(method)
+
     async def reload(self) -> None:
         """Reads the configuration again, which undoes changes made by code, and puts it in force at once.
 
@@ -229,6 +261,11 @@ class NetworkProxy:
     def blocked_snapshot(self) -> tuple[BlockedRequest, ...]:
         """The last 200 blocked requests, oldest first; they stay. Also after the end of the proxy."""
         return self._life.call(self._live.blocked_snapshot)
+
+    @property
+    def blocked_total(self) -> int:
+        """How many requests were blocked so far, also those that have left the buffer."""
+        return self._live.blocked_total
 
     def drain_blocked(self) -> tuple[BlockedRequest, ...]:
         """The last 200 blocked requests, oldest first, and forgets them."""

@@ -17,8 +17,10 @@ from codex_network_proxy.policy.audit import audit_metadata
 from codex_network_proxy.policy.changes import needs_restart
 from codex_network_proxy.policy.config import LoadedConfig
 from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT, check_timeout
+from codex_network_proxy.policy.decision import NetworkPolicyRequest
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ConfigError
+from codex_network_proxy.policy.explain import Explanation
 from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
 from codex_network_proxy.policy.listeners import Bind
 from codex_network_proxy.policy.modes import NetworkMode
@@ -31,6 +33,7 @@ from .audit_sinks import CLOSE_LIMIT, close_all
 from .auditing import NOBODY, Watchers, open_audit, watch_blocks
 from .authority import Authority, Surroundings
 from .config_file import ConfigSource, ConfigWatch, find_config
+from .explaining import explain_live
 from .front_door import FrontDoor
 from .given_config import Configuration
 from .handover import Engine, TunnelObserver
@@ -194,6 +197,10 @@ class Runtime:
         """One line for each listener, for the person who started the proxy."""
         socks = [f"SOCKS5 proxy listening on {self.socks_address}"] if self.socks_address else []
         return [f"HTTP proxy listening on {self.http_address}", *socks]
+
+    async def explain(self, *questions: NetworkPolicyRequest) -> Explanation:
+        """See `explain_live`."""
+        return await explain_live(questions, self.authority, self.live, self._watch)
 
     def reload_if_changed(self) -> bool:
         """Puts a changed file in force. A broken one closes the proxy until it is repaired (spec A1.6)."""

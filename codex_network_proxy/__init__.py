@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .addons.proxy_builder import NetworkProxyBuilder
     from .policy.audit import PolicyDecisionEvent
     from .policy.blocked import BlockedRequest
+    from .policy.constraints import Constraints
     from .policy.decision import (
         BlockReason,
         ClientScope,
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
         NetworkProtocol,
     )
     from .policy.errors import ConfigError, ConfigProblem, PolicyChangeRefused
+    from .policy.explain import Explanation
     from .policy.modes import NetworkMode
+    from .policy.overlays import ManagedPolicy, NetworkRequirements, NetworkRule
     from .policy.settings import NetworkSettings
 
 __version__ = "0.1.0"
@@ -34,6 +37,7 @@ _HOMES = {
     "NetworkProxyBuilder": "addons.proxy_builder",
     "PolicyDecisionEvent": "policy.audit",
     "BlockedRequest": "policy.blocked",
+    "Constraints": "policy.constraints",
     "BlockReason": "policy.decision",
     "ClientScope": "policy.decision",
     "Decision": "policy.decision",
@@ -44,7 +48,11 @@ _HOMES = {
     "ConfigError": "policy.errors",
     "ConfigProblem": "policy.errors",
     "PolicyChangeRefused": "policy.errors",
+    "Explanation": "policy.explain",
     "NetworkMode": "policy.modes",
+    "ManagedPolicy": "policy.overlays",
+    "NetworkRequirements": "policy.overlays",
+    "NetworkRule": "policy.overlays",
     "NetworkSettings": "policy.settings",
 }
 
@@ -54,8 +62,11 @@ __all__ = [
     "ClientScope",
     "ConfigError",
     "ConfigProblem",
+    "Constraints",
     "Decision",
     "DecisionSource",
+    "Explanation",
+    "ManagedPolicy",
     "NetworkDecision",
     "NetworkMode",
     "NetworkPolicyRequest",
@@ -63,6 +74,8 @@ __all__ = [
     "NetworkProxy",
     "NetworkProxyBuilder",
     "NetworkProxyHandle",
+    "NetworkRequirements",
+    "NetworkRule",
     "NetworkSettings",
     "PolicyChangeRefused",
     "PolicyDecisionEvent",

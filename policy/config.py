@@ -16,6 +16,7 @@ from .config_tables import DomainMap, MitmTable, NetworkTable, Patterns
 from .errors import ConfigError, ConfigProblem, shown
 from .lint import LintWarning, Subject, lint
 from .modes import NetworkMode
+from .origins import Origins
 from .patterns import DomainPattern
 from .profiles import Finding, GivenTable, Misconfigured, ProfileTable, Table, select_profile
 from .settings import HookSettings, InjectSettings, NetworkSettings
@@ -30,6 +31,7 @@ __all__ = [
     "default_config_text",
     "load_config",
     "load_table",
+    "load_with_origins",
 ]
 
 GIVEN = "config"
@@ -59,6 +61,11 @@ def load_config(text: str, *, file: str, profile: str | None = None) -> LoadedCo
     `file` names the text in messages, `profile` overrides `default_permissions`. Raises `ConfigError` with every
     problem. Reads no secret and no other file.
     """
+    return load_with_origins(text, file=file, profile=profile)[0]
+
+
+def load_with_origins(text: str, *, file: str, profile: str | None = None) -> tuple[LoadedConfig, Origins]:
+    """As `load_config`, and where each part of it stands. That keeps the text and the table in memory."""
     document = Document(text, file)
     data = _parse(text, file)
     try:
@@ -66,16 +73,17 @@ def load_config(text: str, *, file: str, profile: str | None = None) -> LoadedCo
     except Misconfigured as error:
         raise ConfigError((document.problem(error.finding),)) from None
     if selected is None:
-        return LoadedConfig(NetworkSettings(), (document.warning(_nothing_selected(data)),))
+        nothing = LoadedConfig(NetworkSettings(), (document.warning(_nothing_selected(data)),))
+        return nothing, Origins(document, None, None)
     return _checked(selected, document, selected.profile)
 
 
-def _checked(selected: ProfileTable, document: Document, profile: str | None) -> LoadedConfig:
+def _checked(selected: ProfileTable, document: Document, profile: str | None) -> tuple[LoadedConfig, Origins]:
     table = _check(selected, document)
     subject = _subject(table, selected, document)
     found = [*_notes(table), *lint(subject)]
     warnings = (document.warning(Finding(selected.source(each.path), each.message, each.value)) for each in found)
-    return LoadedConfig(subject.settings, tuple(warnings), profile)
+    return LoadedConfig(subject.settings, tuple(warnings), profile), Origins(document, selected, subject)
 
 
 def load_table(values: Mapping[str, object]) -> LoadedConfig:
@@ -84,7 +92,7 @@ def load_table(values: Mapping[str, object]) -> LoadedConfig:
     Raises `ConfigError` with every problem; places in it have no line. Warnings are those of a file, too.
     """
     document, given = Document("", GIVEN), GivenTable(GIVEN, dict(values), {})
-    return _checked(given, document, None)
+    return _checked(given, document, None)[0]
 
 
 def _parse(text: str, file: str) -> Table:

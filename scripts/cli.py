@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from codex_network_proxy import __version__
+from codex_network_proxy.policy.decision import NetworkProtocol
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,9 +50,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="as JSON")
     for command in (status, blocked, reload, mode):
         command.add_argument("--pid", type=int, metavar="PID", help="of several proxies, the one with this process id")
-    for command in (serve, check, config, init, learn, replay):
+    explain = commands.add_parser("explain", help="say why a request is allowed or blocked; exit 0 or 3")
+    _explain_options(explain)
+    for command in (serve, check, config, init, learn, replay, explain):
         command.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
-    for command in (serve, check, learn, replay):
+    for command in (serve, check, learn, replay, explain):
         command.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's choice")
     for command, handler in (
         (serve, "serve:serve"),
@@ -64,9 +67,27 @@ def _parser() -> argparse.ArgumentParser:
         (blocked, "control_commands:blocked"),
         (reload, "control_commands:reload"),
         (mode, "control_commands:mode"),
+        (explain, "explain_command:explain_command"),
     ):
         command.set_defaults(handler=handler)
     return parser
+
+
+def _explain_options(explain: argparse.ArgumentParser) -> None:
+    explain.add_argument("target", metavar="URL|HOST[:PORT]", help="what a program would ask for")
+    explain.add_argument("--method", metavar="M", help="the method of the request (GET for a URL)")
+    explain.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
+    explain.add_argument(
+        "--protocol", choices=[one.value for one in NetworkProtocol], help="the door, instead of the URL's own"
+    )
+    _pins(explain)
+    explain.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _pins(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--resolve", action="append", default=[], metavar="NAME=ADDRESS", help="pin a name instead of looking it up"
+    )
 
 
 def _serve_options(serve: argparse.ArgumentParser) -> None:
@@ -75,9 +96,7 @@ def _serve_options(serve: argparse.ArgumentParser) -> None:
         "--fail-closed-audit", action="store_true", help="refuse every request while the audit log cannot be written"
     )
     serve.add_argument("--ready-file", type=Path, metavar="FILE", help="written as JSON when all listeners are up")
-    serve.add_argument(
-        "--resolve", action="append", default=[], metavar="NAME=ADDRESS", help="pin a name instead of looking it up"
-    )
+    _pins(serve)
     serve.add_argument("--ask", action="store_true", help="ask a person about hosts that are not listed")
     serve.add_argument("--no-fast-path", action="store_true", help="send every tunnel through the engine")
     serve.add_argument("--web", action="store_true", help="show decisions in mitmweb")

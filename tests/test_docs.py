@@ -194,6 +194,16 @@ def test_the_answers_in_the_readme_are_the_ones_that_are_given() -> None:
     assert block_message(blocked(BlockReason.MITM_HOOK_DENIED)) in shown
 
 
+def test_the_explanation_in_the_readme_is_the_one_that_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text(next(text for text in blocks("toml") if "gist.github.com" in text))
+    pin = "gist.github.com=140.82.112.3"
+    cli.main(["explain", "https://gist.github.com/acme", "--config", "config.toml", "--resolve", pin])
+    assert capsys.readouterr().out in "\n".join(blocks("console"))
+
+
 def literal_answers() -> Iterator[tuple[int, str]]:
     """Status and text of every answer that stands in the code as such."""
     for file in sorted(path for folder in ("addons", "policy") for path in (ROOT / folder).glob("*.py")):

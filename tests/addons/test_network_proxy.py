@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from codex_network_proxy import (
+    ConfigError,
+    Constraints,
+    ManagedPolicy,
     NetworkDecision,
     NetworkMode,
     NetworkPolicyRequest,
     NetworkProtocol,
     NetworkProxy,
+    NetworkRequirements,
+    NetworkRule,
     PolicyChangeRefused,
 )
 from tests.kit.origins import HttpOrigin
@@ -173,5 +178,56 @@ def test_a_built_proxy_can_be_changed_and_asked_before_and_after_it_runs(tmp_pat
         assert (await tunnel(proxy, "late.test", 443)).status == 403
         await handle.shutdown()
         assert reasons(proxy) == [("late.test", "not_allowed")]
+
+    asyncio.run(main())
+
+
+def test_a_program_is_told_why_and_what_would_change_that(tmp_path: Path, origin: HttpOrigin) -> None:
+    async def main() -> None:
+        async with builder(tmp_path).start() as proxy:
+            url = f"https://other.test:{origin.port}/x"
+            blocked = await proxy.explain(url, method="POST", protocol=NetworkProtocol.SOCKS5_TCP)
+            change = f'add "other.test:{origin.port}" to allowed_domains'
+            assert (blocked.allowed, blocked.remedy.changes) == (False, (change,))
+            assert proxy.blocked_total == 0
+            proxy.add_allowed_domain("other.test")
+            assert (await proxy.explain(url)).allowed
+            with pytest.raises(ValueError, match="is not HTTP"):
+                await proxy.explain("ftp://other.test/")
+
+    asyncio.run(main())
+
+
+def test_a_program_reads_what_is_in_force(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with builder(tmp_path).start() as proxy:
+            proxy.add_denied_domain("evil.test")
+            assert proxy.current_patterns == (("allowed.test",), ("denied.test", "evil.test"))
+            hosts = ("allowed.test", "evil.test", "other.test")
+            assert [await proxy.host_blocked(host, 443) for host in hosts] == [None, "denied", "not_allowed"]
+            proxy.set_network_mode("limited")
+            assert [proxy.method_allowed(method) for method in ("GET", "POST")] == [True, False]
+            assert (await tunnel(proxy, "other.test", 443)).status == 403
+            proxy.drain_blocked()
+            assert proxy.blocked_total == 1
+
+    asyncio.run(main())
+
+
+def test_what_an_organisation_requires_is_laid_over_the_configuration(tmp_path: Path) -> None:
+    async def main() -> None:
+        managed = ManagedPolicy(
+            requirements=NetworkRequirements(denied_domains=("evil.test",)),
+            rules=(NetworkRule("other.test", "allow"),),
+            constraints=Constraints(mode=NetworkMode.LIMITED, allowed_domains=("*.test",)),
+        )
+        with pytest.raises(ConfigError, match=r"Full \(allowed Limited or more restrictive\)"):
+            await builder(tmp_path).managed(managed).build()
+        async with builder(tmp_path, mode="limited").managed(managed).start() as proxy:
+            assert proxy.current_patterns == (("allowed.test", "other.test"), ("evil.test", "denied.test"))
+            with pytest.raises(PolicyChangeRefused, match=r"network\.mode constrained by managed config"):
+                proxy.set_network_mode("full")
+            with pytest.raises(PolicyChangeRefused, match=r"network\.allowed_domains constrained by managed config"):
+                proxy.add_allowed_domain("other.com")
 
     asyncio.run(main())
