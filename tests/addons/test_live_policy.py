@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -160,10 +161,11 @@ def test_what_is_in_force_can_be_read_and_holds_no_secret() -> None:
 )
 def test_a_unix_socket(path: str, sockets: bool, allowed: bool) -> None:
     authority, policy = live()
-    authority.sockets = LocalSockets() if sockets else None
-    assert asyncio.run(policy.is_unix_socket_allowed(path)) is allowed
-    authority.replace(None)
-    assert not asyncio.run(policy.is_unix_socket_allowed(path))
+    with closing(LocalSockets()) as found:
+        authority.sockets = found if sockets else None
+        assert asyncio.run(policy.is_unix_socket_allowed(path)) is allowed
+        authority.replace(None)
+        assert not asyncio.run(policy.is_unix_socket_allowed(path))
 
 
 def test_blocks_are_copied_or_drained_and_counted() -> None:
