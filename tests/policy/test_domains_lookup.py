@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -49,11 +50,13 @@ def lines_executed(action: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # others watch the collector with callbacks, whose lines would count
     sys.settrace(trace)  # type: ignore[arg-type]  # a simpler tracer will do
     try:
         action()
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 
