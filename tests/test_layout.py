@@ -30,7 +30,7 @@ OUTSIDE = {"os", "random", "secrets", "select", "socket", "ssl", "subprocess", "
 DISTRIBUTIONS = {"OpenSSL": "pyopenssl", "opentelemetry": "opentelemetry-sdk", "pydantic_core": "pydantic"}
 # Files that may name what an extra brings: for types only, or because they are imported only where it is installed.
 _USE_OTEL = ("addons/audit_export.py", "addons/auditing.py", "addons/otlp_export.py", "addons/proxy_builder.py")
-EXTRAS = dict.fromkeys(_USE_OTEL, "otel")
+EXTRAS = {**dict.fromkeys(_USE_OTEL, "otel"), "codex_network_proxy/testing.py": "testing"}
 
 
 def modules(tree: ast.Module, home: list[str]) -> Iterator[str]:

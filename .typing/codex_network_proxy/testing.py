@@ -1,0 +1,1 @@
+../../codex_network_proxy/testing.py
