@@ -1,18 +1,20 @@
-"""Ten thousand clients come and go: what they took is given back."""
+"""What clients of tunnels cost: ten thousand come and go, and one sends before anybody listens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.kit.memory import needs_proc
+from tests.kit.memory import Memory, needs_proc
 from tests.kit.policies import OPEN
 from tests.kit.proxy import ProxyProcess
-from tests.kit.raw import Client
-from tests.kit.socks_client import GREETING, socks_request
+from tests.kit.raw import Client, connect
+from tests.kit.socks_client import GRANTED, GREETING, socks_request
 from tests.kit.tcp_origins import TcpOrigin, echo_bytes
+from tests.kit.world import World
 
 CLIENTS, AT_ONCE = 10_000, 100
 
@@ -49,3 +51,19 @@ def test_descriptors_and_memory_come_back(proxy: ProxyProcess) -> None:
             assert come_and_go(proxy, hosts, server.port) == [0, 0, 2, 0] * (AT_ONCE // 4)
     proxy.until(lambda: proxy.descriptors() <= before[0], "every descriptor closed")
     assert proxy.resident() - before[1] < 8 << 20
+
+
+@needs_proc
+@pytest.mark.parametrize("door", ["connect", "socks"])
+def test_what_a_client_sends_before_the_decision_is_not_piled_up(door: str, tmp_path: Path) -> None:
+    world = World(tmp_path / "world", {"allowed.test": ["hang"]})
+    with ProxyProcess(tmp_path, replace(OPEN, pins=()), world=world) as proxy, Memory(proxy) as memory:
+        head = GREETING + socks_request(b"allowed.test", 443) if door == "socks" else connect("allowed.test:443")
+        with Client(proxy.socks if door == "socks" else proxy.http, timeout=0.5) as client:
+            with pytest.raises(TimeoutError):  # nobody takes it any more
+                client.send(head + bytes(64 << 20))
+            memory.look()
+            client.sock.settimeout(10)
+            answer = client.stream.some()
+        assert answer.startswith(GRANTED if door == "socks" else b"HTTP/1.1 502 ")
+    assert memory.growth < 8 << 20
