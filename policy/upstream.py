@@ -103,7 +103,10 @@ def route_of(
 
 
 def _is_near(host: Host) -> bool:
-    return host == _LOCALHOST or (host.address is not None and classify(host.address) is not AddressClass.PUBLIC)
+    """Names below `localhost` are this machine as well (RFC 6761 section 6.3)."""
+    if host.address is not None:
+        return classify(host.address) is not AddressClass.PUBLIC
+    return f".{host.text}".endswith(f".{_LOCALHOST}")
 
 
 def _values(environ: Mapping[str, str], variable: str) -> list[tuple[str, str]]:

@@ -165,6 +165,7 @@ PAST = [
     pytest.param("x.test,*", "example.com:443", id="everything, among others"),
     pytest.param("", "localhost:443", id="localhost always"),
     pytest.param("", "LOCALHOST.:443", id="localhost in any spelling"),
+    pytest.param("", "a.b.localhost:443", id="names below localhost always"),
     pytest.param("", "127.0.0.1:443", id="loopback addresses always"),
     pytest.param("", "10.1.2.3:443", id="private addresses always"),
     pytest.param("", "[fe80::1]:443", id="link-local addresses always"),
@@ -179,7 +180,7 @@ THROUGH = [
     pytest.param("93.184.0.0/16", "93.185.216.34:443", id="an address outside the range"),
     pytest.param("93.184.0.0/16", "example.com:443", id="a range is for addresses, and names are not looked up"),
     pytest.param("", "8.8.8.8:443", id="a public address"),
-    pytest.param("", "sub.localhost:443", id="a name below localhost is a name"),
+    pytest.param("", "notlocalhost:443", id="a name that only ends like localhost"),
 ]
 
 
