@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from functools import partial
 from urllib.parse import urlsplit
 
 from .server import RecordingStream, Server
@@ -42,7 +43,7 @@ class UpstreamProxyServer(Server):
     def serve(self, stream: RecordingStream) -> None:
         while True:
             head = read_head(stream)
-            self.recorder.note(lambda raw=head.raw: stream.connection.heads.append(raw))  # type: ignore[misc]
+            self.recorder.note(partial(stream.connection.heads.append, head.raw))
             method, target, _ = head.start.split(" ")
             if self._login and head.get("proxy-authorization") != self._login:
                 stream.sock.sendall(WANTS_LOGIN)
