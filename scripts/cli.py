@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     _serve_options(serve)
     check = commands.add_parser("check", help="validate the configuration without starting; exit 0 or 1")
     config = commands.add_parser("config", help="show the configuration that would be used")
-    config.add_argument("--show", action="store_true", help="print the file's text (the embedded one if there is none)")
+    config.add_argument("--show", action="store_true", help="the policy in force, and the line of each part")
     init = commands.add_parser("init", help="write a configuration file to start from; never overwrites one")
     learn = commands.add_parser("learn", help="propose the tightest allowlist for what an audit log has seen")
     learn.add_argument("--from", dest="log", type=Path, metavar="FILE", help="an audit log, instead of the proxy's own")
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _explain_options(explain)
     for command in (serve, check, config, init, learn, replay, explain):
         command.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
-    for command in (serve, check, learn, replay, explain):
+    for command in (serve, check, config, learn, replay, explain):
         command.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's choice")
     for command, handler in (
         (serve, "serve:serve"),

@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from codex_network_proxy.addons.config_file import BUILT_IN, ConfigSource, find_config, read
+from codex_network_proxy.addons.config_file import BUILT_IN, ConfigSource, find_config, read, read_with_origins
 from codex_network_proxy.policy.config import default_config_text
+from codex_network_proxy.policy.effective import effective_lines
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ConfigError
 
@@ -32,17 +33,21 @@ def check(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Prints the configuration in use, or the built-in one when there is no file."""
+    """Prints the file's text, or with `--show` the policy that follows from it and the line of each part."""
     try:
-        source = find_config(os.environ, options.config)
-        text = source.path.read_text("utf-8") if _exists(source) else default_config_text()
+        source = find_config(os.environ, options.config, options.profile)
+        if options.show:
+            loaded, origins = read_with_origins(source)
+            lines = [f"# {_name(source)}", *effective_lines(loaded, origins)]
+        else:
+            text = source.path.read_text("utf-8") if _exists(source) else default_config_text()
+            lines = [f"# {_name(source)}", *text.splitlines()]
     except ConfigError as error:
         return report(error)
     except (OSError, UnicodeDecodeError) as error:
         print(f"cannot read the configuration: {error}", file=sys.stderr)
         return 1
-    print(f"# {_name(source)}")
-    print(text, end="")
+    print("\n".join(lines))
     return 0
 
 

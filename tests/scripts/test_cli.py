@@ -72,14 +72,33 @@ def test_a_missing_codex_home_is_one_line(
 def test_config_shows_the_built_in_profile_when_there_is_no_file(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["config", "--show"]) == 0
+    assert main(["config"]) == 0
     assert capsys.readouterr().out == f"# built-in configuration\n{default_config_text()}"
+    assert main(["config", "--show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "# built-in configuration"
+    assert any(line.startswith('    "*.openai.com",  # built-in configuration:') for line in lines)
 
 
-def test_config_shows_the_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_prints_the_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "config.toml").write_text(GOOD)
     assert main(["config"]) == 0
     assert capsys.readouterr().out == f"# {home / 'config.toml'}\n{GOOD}"
+
+
+def test_config_shows_what_is_in_force_and_where_it_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = home / "config.toml"
+    file.write_text(GOOD.replace('"p"', '"other"') + "[permissions.q]\nextends = 'p'\n")
+    assert main(["config", "--show", "--profile", "q"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [f"# {file}", 'default_permissions = "q"', "[permissions.q.network]"]
+    assert f'    "a.test",  # {file}:4' in lines
+
+
+def test_config_shows_no_file_that_is_broken(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "config.toml").write_text(BAD)
+    assert main(["config", "--show"]) == 1
+    assert "denied_domains" in capsys.readouterr().err
 
 
 def test_init_writes_a_file_that_loads_and_never_overwrites(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
