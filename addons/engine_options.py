@@ -26,7 +26,8 @@ def prepare_options(master: Master) -> str | None:
     options = master.options
     known = {name: value for name, value in OURS.items() if name in options}
     options.update(**known)
-    if "web_port" in options and not options.has_changed("web_port"):
+    if "web_port" in options and (not options.has_changed("web_port") or options.web_port == 0):
+        # Its port must be known: it is one that the proxy never dials.
         options.update(web_port=WEB_PORT)
     return forbidden_option({*LOCKED_OPTIONS, "mode"} & set(options.keys()))
 

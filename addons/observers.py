@@ -150,7 +150,7 @@ class LoopObserver[Item]:
         self._dropped += lost
         if self._task is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed already
-                self._task.cancel()
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
         if lost:
             logger.warning("%s closed; %d events were lost in all", self._subject, self._dropped)
 

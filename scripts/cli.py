@@ -90,6 +90,14 @@ def _pins(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _port(text: str) -> int:
+    """A port that is known beforehand: mitmweb's is one that the proxy never dials."""
+    port = int(text)
+    if not 0 < port < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; write one from 1 to 65535")
+    return port
+
+
 def _serve_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--audit-log", type=Path, metavar="FILE", help="audit events as JSON lines")
     serve.add_argument(
@@ -100,5 +108,5 @@ def _serve_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--ask", action="store_true", help="ask a person about hosts that are not listed")
     serve.add_argument("--no-fast-path", action="store_true", help="send every tunnel through the engine")
     serve.add_argument("--web", action="store_true", help="show decisions in mitmweb")
-    serve.add_argument("--web-port", type=int, metavar="PORT", help="mitmweb's port (8083)")
+    serve.add_argument("--web-port", type=_port, metavar="PORT", help="mitmweb's port (8083)")
     serve.add_argument("-v", "--verbose", action="store_true", help="log allowed requests as well")

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 import pytest
 
 from codex_network_proxy.addons.authority import Authority, Surroundings
+from codex_network_proxy.addons.local_sockets import LocalSockets
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.config import load_config
 from codex_network_proxy.policy.decision import (
@@ -27,8 +28,10 @@ from codex_network_proxy.policy.decision import (
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
+from codex_network_proxy.policy.unix_sockets import UNIX_SOCKET, SocketFile
 
 CLIENT = "127.0.0.1:50001"
+LISTED, UNLISTED = "/run/listed.sock", "/run/other.sock"
 HOOK = """
 [[permissions.t.network.mitm_hooks]]
 host = "hooked.test"
@@ -53,6 +56,10 @@ class Door:
 
     def request(self, host: str, method: str | None = None, path: str = "/") -> NetworkPolicyRequest:
         method = method or self.method
+        if self is UNIX:
+            return NetworkPolicyRequest(
+                self.protocol, UNIX_SOCKET, HttpUse(method or ""), method, CLIENT, socket_path=host
+            )
         use: Use = HttpUse(method or "", self.inner, path) if self.inner or self is PLAIN else Tunnel()
         return NetworkPolicyRequest(self.protocol, parse_endpoint(host, 443), use, method, CLIENT)
 
@@ -63,6 +70,7 @@ INNER = Door("inside a CONNECT tunnel", NetworkProtocol.HTTPS_CONNECT, "https", 
 SOCKS = Door("SOCKS5 TCP", NetworkProtocol.SOCKS5_TCP, "socks5", None)
 SOCKS_INNER = Door("inside a SOCKS5 tunnel", NetworkProtocol.SOCKS5_TCP, "https", "GET", inner=True)
 UDP = Door("SOCKS5 UDP", NetworkProtocol.SOCKS5_UDP, "socks5-udp", None)
+UNIX = Door("a unix socket", NetworkProtocol.HTTP, "http", "GET")
 
 DOORS = (PLAIN, CONNECT, INNER, SOCKS, SOCKS_INNER, UDP)
 INSIDE = (INNER, SOCKS_INNER)
@@ -92,18 +100,26 @@ class World:
         return self.answer
 
 
-def authority(world: World, lines: Sequence[str]) -> Authority:
+class Files:
+    """Every path is a socket of its own."""
+
+    def look_up(self, path: str) -> SocketFile:
+        return SocketFile(path, path, (1, sum(path.encode())))
+
+
+def authority(world: World, lines: Sequence[str], sockets: LocalSockets | None = None) -> Authority:
     values = {
         "enabled": "true",
         "allowed_domains": '["allowed.test", "local.test", "hooked.test", "b\\u00fccher.test"]',
         "denied_domains": '["denied.test"]',
+        "allow_unix_sockets": f'["{LISTED}"]',
     }
     values |= {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
     table = "\n".join(f"{name} = {value}" for name, value in values.items())
     text = f'default_permissions = "t"\n[permissions.t.network]\n{table}\n{HOOK}'
     decider: NetworkPolicyDecider | None = world if world.answer is not None else None
     policy = NetworkPolicy.compile(load_config(text, file="config.toml").settings)
-    return Authority(policy, Surroundings(world, world, world, decider))
+    return Authority(policy, Surroundings(world, world, world, decider, sockets=sockets))
 
 
 def told(event: PolicyDecisionEvent) -> Told:
@@ -142,6 +158,7 @@ class Row:
     answer: NetworkDecision | Exception | None = None
     method: str | None = None
     path: str = "/"
+    platform: bool = True
 
 
 def by_decider(decision: str, reason: str, override: bool = False) -> list[Told]:
@@ -241,20 +258,44 @@ ROWS = [
 ]
 
 
+ALLOWS = NetworkDecision.allow()
+
+
+def at_socket(decision: str, source: str, reason: str) -> list[Told]:
+    return [("non_domain", decision, source, reason, False)]
+
+
+ROWS += [
+    Row("allowed", (UNIX,), at_socket("allow", "proxy_state", "allow"), LISTED),
+    Row(
+        "not allowed",
+        (UNIX,),
+        at_socket("deny", "proxy_state", "not_allowed"),
+        UNLISTED,
+        answer=NetworkDecision.allow(),
+    ),
+    Row("platform", (UNIX,), at_socket("deny", "proxy_state", "unix_socket_unsupported"), LISTED, platform=False),
+    Row("method", (UNIX,), at_socket("deny", "mode_guard", "method_not_allowed"), LISTED, (LIMITED,), method="POST"),
+    Row("disabled", (UNIX,), at_socket("deny", "proxy_state", "proxy_disabled"), LISTED, ("enabled = false",)),
+]
+
 CASES = [pytest.param(row, door, id=f"{row.situation}: {door.name}") for row in ROWS for door in row.doors]
 
 
 @pytest.mark.parametrize(("row", "door"), CASES)
 def test_each_situation_leaves_its_events_and_its_entry(row: Row, door: Door, caplog: pytest.LogCaptureFixture) -> None:
     world = World(row.answer)
-    judge = authority(world, row.lines)
+    judge = authority(world, row.lines, LocalSockets(Files()) if row.platform else None)
     with caplog.at_level(logging.DEBUG):
         verdict = asyncio.run(judge.decide(door.request(row.host, row.method, row.path)))
+    judge.close()
     assert [told(event) for event in world.events] == list(row.events)
     for event in world.events:
         fields = event.fields()
         assert fields["event.name"] == "codex.network_proxy.policy_decision"
-        assert (fields["server.address"], fields["server.port"]) == (row.host, 443)
+        assert (fields["server.address"], fields["server.port"]) == (
+            ("unix-socket", 0) if door is UNIX else (row.host, 443)
+        )
         assert fields["network.transport.protocol"] == door.protocol
         assert fields["http.request.method"] == (row.method or door.method or "none")
         assert fields["client.address"] == CLIENT
@@ -264,10 +305,13 @@ def test_each_situation_leaves_its_events_and_its_entry(row: Row, door: Door, ca
 
 
 def check_entry(judge: Authority, row: Row, door: Door, caplog: pytest.LogCaptureFixture) -> None:
-    """One entry and one line for programs for each block, and none for what passes."""
+    """One entry and one line for programs for each block, and none for what passes.
+
+    Of unix sockets only a proxy that is disabled has one (spec B11.2).
+    """
     _, decision, source, reason, _ = row.events[-1]
     said = [text for text in caplog.messages if text.startswith("CODEX_NETWORK_POLICY_VIOLATION ")]
-    if decision == "allow":
+    if decision == "allow" or (door is UNIX and reason != "proxy_disabled"):
         assert (judge.blocked.snapshot(), said) == ((), [])
         return
     (entry,) = judge.blocked.snapshot()
@@ -279,7 +323,7 @@ def check_entry(judge: Authority, row: Row, door: Door, caplog: pytest.LogCaptur
     expected["protocol"] = door.protocol.value if disabled else door.label
     if not kept:
         expected |= {"decision": decision, "source": source}
-    expected |= {"port": 443, "timestamp": 1_764_000_000}
+    expected |= {"port": 0 if door is UNIX else 443, "timestamp": 1_764_000_000}
     assert list(entry.fields().items()) == list(expected.items())
     assert [json.loads(text.partition(" ")[2]) for text in said] == [expected]
 

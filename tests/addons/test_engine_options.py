@@ -33,6 +33,21 @@ def test_ours_are_set(engine: taddons.context) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "port"),
+    [
+        pytest.param({}, 8083, id="is ours when nobody asks"),
+        pytest.param({"web_port": 9001}, 9001, id="is the one asked for"),
+        pytest.param({"web_port": 0}, 8083, id="is never one that is not known beforehand"),
+    ],
+)
+def test_the_port_of_mitmweb(asked: dict[str, object], port: int, engine: taddons.context) -> None:
+    engine.options.add_option("web_port", int, 8081, "")
+    engine.options.update(**asked)
+    prepare_options(engine.master)
+    assert engine.options.web_port == port
+
+
+@pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({"ssl_insecure": True}, "ssl_insecure must stay False"),

@@ -14,6 +14,7 @@ from tests.kit.origins import HttpOrigin
 from tests.kit.policies import LIMITED, OPEN, STRICT, Policy
 from tests.kit.proxy import Event, ProxyProcess
 from tests.kit.raw import Client, connect, exchange, get, request
+from tests.kit.socks_client import SocksClient
 
 FIELDS = {
     "event.name",
@@ -115,6 +116,34 @@ def test_each_decision_is_one_event(
     assert len({event["request.id"] for event in events}) == 1
 
 
+ALLOW, BASE = ("domain", "allow", "baseline_policy", "allow"), ("domain", "deny", "baseline_policy")
+SOCKS_SITUATIONS = [
+    pytest.param(OPEN, b"allowed.test", 0, [ALLOW], id="allowed"),
+    pytest.param(OPEN, b"evil.test", 2, [(*BASE, "not_allowed")], id="not listed"),
+    pytest.param(OPEN, b"denied.test", 2, [(*BASE, "denied")], id="denied"),
+    pytest.param(STRICT, b"allowed.test", 2, [(*BASE, "not_allowed_local")], id="local"),
+    pytest.param(
+        LIMITED, b"allowed.test", 2, [ALLOW, ("non_domain", "deny", "mode_guard", "method_not_allowed")], id="limited"
+    ),
+    pytest.param(LIMITED, b"denied.test", 2, [(*BASE, "denied")], id="a denied host comes first"),
+]
+
+
+@pytest.mark.parametrize(("policy", "host", "code", "rows"), SOCKS_SITUATIONS)
+def test_each_decision_on_socks_is_one_event(
+    policy: Policy, host: bytes, code: int, rows: list[tuple[str, ...]], fleet: Fleet, origin: HttpOrigin
+) -> None:
+    proxy = fleet.get(policy)
+    with SocksClient(proxy.socks) as client:
+        assert client.command(host, origin.port).code == code
+        events = from_client(proxy, client.address, len(rows))
+    assert [short(event) for event in events] == rows
+    for event in events:
+        assert set(event) <= FIELDS, "nothing else may be told"
+        assert (event["network.transport.protocol"], event["http.request.method"]) == ("socks5_tcp", "none")
+        assert (event["server.address"], event["server.port"]) == (host.decode(), origin.port)
+
+
 def test_an_allowed_request_names_rule_and_address(proxy: ProxyProcess, origin: HttpOrigin) -> None:
     with Client(proxy.http) as client:
         assert client.ask(get(f"http://a.sub.test:{origin.port}/t")).status == 200
@@ -208,6 +237,8 @@ def test_m06_where_the_log_is_required_nothing_passes_until_it_can_be_written(
         ):
             answer = exchange(proxy.http, head, method)
             assert (answer.status, answer.text, answer.get("x-proxy-error")) == (500, "error", None)
+        with SocksClient(proxy.socks) as client:
+            assert client.command(b"allowed.test", origin.port).code == 1
         assert not origin.recorder.since(mark)
         assert "failed; the audit log cannot be written (" in proxy.output
         blocked.rmdir()

@@ -148,6 +148,8 @@ def test_serve_refuses_a_malformed_pin(home: Path, capsys: pytest.CaptureFixture
         pytest.param(["no-such-command"], id="an unknown command"),
         pytest.param(["serve", "--no-such-option"], id="an unknown option"),
         pytest.param(["serve", "--web-port", "many"], id="a port that is no number"),
+        pytest.param(["serve", "--web-port", "0"], id="a port that would be known too late"),
+        pytest.param(["serve", "--web-port", "65536"], id="a port that is too large"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
