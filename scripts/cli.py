@@ -11,22 +11,27 @@ from pathlib import Path
 from codex_network_proxy import __version__
 from codex_network_proxy.policy.decision import NetworkProtocol
 
+from .help_pages import Parser, exit_codes
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit code is 0 when it did what was asked, else 1 (2 for wrong usage)."""
+    """Runs one command and returns its exit code; what the codes mean is in `EXIT_CODES`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "serve")
-    options = _parser().parse_args(words)
+    options = command_parser().parse_args(words)
     # Only the module of the command is loaded: `serve` must not wait for the others.
     module, _, function = options.handler.partition(":")
     handler: Callable[[argparse.Namespace], int] = getattr(import_module(f".{module}", __package__), function)
     return handler(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="codex-proxy", description="A local network-policy proxy for AI coding agents and CI jobs."
+def command_parser() -> argparse.ArgumentParser:
+    """Everything the command takes."""
+    parser = Parser(
+        prog="codex-proxy",
+        description="A local network-policy proxy for AI coding agents and CI jobs.",
+        epilog=exit_codes(),
     )
     parser.add_argument("--version", action="version", version=f"codex-proxy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -46,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     reload = commands.add_parser("reload", help="make the running proxy read its configuration now")
     mode = commands.add_parser("mode", help="narrow the mode of the running proxy until the next reload")
     mode.add_argument("mode", choices=["limited"], help="GET, HEAD and OPTIONS only")
+    completion = commands.add_parser("completion", help="print a script that lets a shell complete these commands")
+    completion.add_argument("shell", choices=["bash", "zsh", "fish"], help="which shell")
     for command in (status, blocked):
         command.add_argument("--json", action="store_true", help="as JSON")
     for command in (status, blocked, reload, mode):
@@ -68,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         (reload, "control_commands:reload"),
         (mode, "control_commands:mode"),
         (explain, "explain_command:explain_command"),
+        (completion, "completion:completion"),
     ):
         command.set_defaults(handler=handler)
     return parser
@@ -78,7 +86,10 @@ def _explain_options(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--method", metavar="M", help="the method of the request (GET for a URL)")
     explain.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
     explain.add_argument(
-        "--protocol", choices=[one.value for one in NetworkProtocol], help="the door, instead of the URL's own"
+        "--protocol",
+        choices=[one.value for one in NetworkProtocol],
+        metavar="DOOR",
+        help="instead of the URL's own: http, https_connect, socks5_tcp or socks5_udp",
     )
     _pins(explain)
     explain.add_argument("--json", action="store_true", help="print JSON")

@@ -33,10 +33,12 @@ from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.policy.listeners import ParsedAddress
 from codex_network_proxy.policy.responses import block_message, error_code, plain_response
 from codex_network_proxy.scripts import cli
+from codex_network_proxy.scripts.help_pages import EXIT_CODES
+from codex_network_proxy.scripts.manual_page import manual
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/codex-proxy.1.md")
 
 FENCES = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROSE = FENCES.sub("", README)
@@ -64,12 +66,12 @@ def cells(row: str) -> list[str]:
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    (subparsers,) = (part for part in cli._parser()._actions if isinstance(part, argparse._SubParsersAction))
+    (subparsers,) = (part for part in cli.command_parser()._actions if isinstance(part, argparse._SubParsersAction))
     return dict(subparsers.choices)
 
 
 def options() -> Iterator[str]:
-    for parser in (cli._parser(), *commands().values()):
+    for parser in (cli.command_parser(), *commands().values()):
         for action in parser._actions:
             yield from (option for option in action.option_strings if option != "-h")
 
@@ -87,6 +89,16 @@ def test_every_command_is_in_the_readme(command: str) -> None:
 def test_the_readme_calls_no_command_that_does_not_exist() -> None:
     called = set(re.findall(r"codex-proxy ([a-z]+)", CODE))
     assert called <= commands().keys()
+
+
+def test_the_manual_is_the_one_that_the_parser_gives() -> None:
+    """`scripts/manual` writes it anew."""
+    assert (ROOT / "docs" / "codex-proxy.1.md").read_text() == manual(cli.command_parser())
+
+
+def test_the_readme_has_every_exit_code() -> None:
+    rows = PROSE[PROSE.index("| exit code | meaning |") :].splitlines()[2 : 2 + len(EXIT_CODES)]
+    assert [cells(row) for row in rows] == [[code, meaning] for code, meaning in EXIT_CODES.items()]
 
 
 @pytest.mark.parametrize("program", sorted(set(re.findall(r"(?:\./)?((?:scripts|\.ci)/[\w-]+)", CODE))))
@@ -271,7 +283,7 @@ def links() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("document", "target"), sorted(set(links())))
 def test_links_lead_somewhere(document: str, target: str) -> None:
     path, _, anchor = target.partition("#")
-    file = ROOT / (path or document)
+    file = (ROOT / document).parent / path if path else ROOT / document
     assert file.exists(), target
     assert not anchor or anchor in anchors(file.read_text())
 
