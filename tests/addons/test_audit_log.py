@@ -279,10 +279,11 @@ def test_a_folder_removed_while_running_is_made_again(audit: Make, tmp_path: Pat
 
 def test_files_that_fill_up_under_load_are_moved_on_without_losing_an_event(audit: Make, tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    audit_log = audit(RotatingLogFile(path, max_bytes=40_000, keep=1_000), path, batch=50)
+    audit_log = audit(RotatingLogFile(path, max_bytes=40_000, keep=300), path, batch=50)
     for number in range(5_000):
         audit_log.emit(event(number))
-    close(audit_log)
+    audit_log.close_soon()
+    audit_log.wait_closed(LIMIT)
     moved = sorted(tmp_path.glob("audit.jsonl.*"), key=lambda file: -int(file.suffix[1:]))
     assert len(moved) > 10
     assert ids(b"".join(file.read_bytes() for file in (*moved, path))) == [f"id-{number}" for number in range(5_000)]

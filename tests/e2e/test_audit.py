@@ -249,6 +249,18 @@ def test_m06_where_the_log_is_required_nothing_passes_until_it_can_be_written(
     assert "Traceback" not in proxy.output
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_m06_where_the_log_is_required_a_disk_that_is_full_closes_everything(
+    tmp_path: Path, origin: HttpOrigin
+) -> None:
+    """It is noticed by the first event that does not fit."""
+    with ProxyProcess(tmp_path, OPEN, audit=Path("/dev/full"), arguments=["--fail-closed-audit"]) as proxy:
+        allowed = get(f"http://allowed.test:{origin.port}/t")
+        exchange(proxy.http, allowed)
+        proxy.until_printed("cannot be written: No space left on device")
+        assert exchange(proxy.http, allowed).status == 500
+
+
 def test_m06_a_log_that_cannot_be_written_is_said(tmp_path: Path, origin: HttpOrigin) -> None:
     blocked = tmp_path / "folder.jsonl"
     blocked.mkdir()
