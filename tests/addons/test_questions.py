@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from codex_network_proxy.policy.decision import NetworkDecision, NetworkPolicyRequest
+from tests.kit.socks_client import GREETING, socks_request
 
 from .engine_kit import HOOKED, Lab, Peer, configuration, play
 from .http1_requests import get
@@ -70,6 +71,25 @@ def test_what_a_decider_says_is_done(decision: NetworkDecision, status: int, err
     play(scenario, tmp_path, NOTHING, decider=person)
 
 
+@pytest.mark.parametrize(
+    ("decision", "code"),
+    [
+        pytest.param(ALLOW, 0x00, id="an allow"),
+        pytest.param(NetworkDecision.deny("no"), 0x02, id="a deny"),
+        pytest.param(NetworkDecision.ask("why"), 0x02, id="an ask"),
+    ],
+)
+def test_what_a_decider_says_is_done_over_socks5(decision: NetworkDecision, code: int, tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin = await lab.origin()
+        person.will_say(decision)
+        assert (await lab.ask_socks(origin.port, "allowed.test"))[1] == code
+        assert person.asked() == [("socks5_tcp", "allowed.test")]
+
+    person = Person()
+    play(scenario, tmp_path, NOTHING, decider=person)
+
+
 def test_one_answer_for_a_tunnel_holds_for_everything_in_it(tmp_path: Path) -> None:
     async def scenario(lab: Lab) -> None:
         origin = await lab.origin(tls=[HOOKED])
@@ -84,15 +104,20 @@ def test_one_answer_for_a_tunnel_holds_for_everything_in_it(tmp_path: Path) -> N
     play(scenario, tmp_path, NOTHING, decider=person)
 
 
-@pytest.mark.parametrize("door", ["CONNECT", "plain HTTP"])
+@pytest.mark.parametrize("door", ["CONNECT", "plain HTTP", "SOCKS5"])
 @pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "engine"])
 def test_a_client_that_does_not_wait_is_denied(door: str, fast_path: bool, tmp_path: Path) -> None:
     async def scenario(lab: Lab) -> None:
         origin = await lab.origin()
-        client = await lab.client()
+        client = await lab.client("socks" if door == "SOCKS5" else "http")
         target = b"allowed.test:%d" % origin.port
-        tunnel = b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (target, target)
-        await client.send(tunnel if door == "CONNECT" else get(origin.port))
+        await client.send(
+            {
+                "CONNECT": b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (target, target),
+                "plain HTTP": get(origin.port),
+                "SOCKS5": GREETING + socks_request(b"allowed.test", origin.port),
+            }[door]
+        )
         await person.questions.get()
         denied = asyncio.Event()
         lab.policy.on_block(lambda verdict, entry: denied.set())
