@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
-from codex_network_proxy.policy.config import LoadedConfig, load_table
+from codex_network_proxy.policy.config import LoadedConfig
 from codex_network_proxy.policy.listeners import ListenAddress, read_listen_address
-from codex_network_proxy.policy.origins import NO_ORIGINS, Origins
-from codex_network_proxy.policy.settings import NetworkSettings
+from codex_network_proxy.policy.origins import Origins
 
 from .config_file import ConfigSource
-
-GIVEN = "configuration given in code"
-"""The name of such a configuration in the log."""
 
 
 class Configuration(Protocol):
@@ -35,24 +29,6 @@ class Configuration(Protocol):
     def origins(self) -> Origins:
         """Where each part of it stands, as far as that can be said now. Never raises."""
         ...
-
-
-class GivenConfig:
-    """A network table as a dict with the keys of the file, or checked settings. It never changes by itself."""
-
-    def __init__(self, given: Mapping[str, object] | NetworkSettings, home: Path) -> None:
-        self._given = given
-        self.source = ConfigSource(Path(GIVEN), home)
-
-    def load(self) -> LoadedConfig:
-        """Raises `ConfigError` with every problem."""
-        return LoadedConfig(self._given) if isinstance(self._given, NetworkSettings) else load_table(self._given)
-
-    def changed(self) -> bool:
-        return False
-
-    def origins(self) -> Origins:
-        return NO_ORIGINS
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,14 @@ class NetworkProxy:
         """Why the lists or the addresses block a host, or `None`; leaves mode, hooks and the decider aside."""
         return await _outcome(self._life.submit(lambda: self._live.host_blocked(host, port)))
 
+    def host_has_mitm_hooks(self, host: str) -> bool:
+        """Whether HTTPS requests to the host must match a hook."""
+        return self._live.host_has_mitm_hooks(host)
+
+    async def is_unix_socket_allowed(self, path: str) -> bool:
+        """Whether a request may go to the unix socket at this absolute path."""
+        return await _outcome(self._life.submit(lambda: self._live.is_unix_socket_allowed(path)))
+
     def method_allowed(self, method: str) -> bool:
         """Whether the mode in force lets requests with this method pass."""
         return self._live.method_allowed(method)

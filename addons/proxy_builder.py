@@ -15,16 +15,16 @@ from codex_network_proxy.policy.decision import NetworkDecision, NetworkPolicyRe
 from codex_network_proxy.policy.interfaces import NetworkPolicyDecider
 from codex_network_proxy.policy.listeners import ListenAddress
 from codex_network_proxy.policy.overlays import ManagedPolicy
-from codex_network_proxy.policy.settings import NetworkSettings
 
 from .auditing import Watchers
 from .config_file import ConfigWatch, find_config
 from .embedder import Embedder
-from .given_config import Configuration, GivenConfig, MovedListeners, exact_address
+from .given_config import Configuration, MovedListeners, exact_address
 from .helper_thread import done_in_thread
 from .network_proxy import NetworkProxy
 from .observers import is_async
 from .proxy_life import ProxyLife
+from .proxy_state import Given, NetworkProxyState, StateConfig
 from .resolver import parse_pin
 from .runtime import RunOptions, Runtime
 
@@ -43,7 +43,7 @@ class NetworkProxyBuilder:
     """
 
     def __init__(self) -> None:
-        self._given: Mapping[str, object] | NetworkSettings | None = None
+        self._given: Given | NetworkProxyState | None = None
         self._file: Path | None = None
         self._profile: str | None = None
         self._environ: Mapping[str, str] = os.environ
@@ -63,12 +63,17 @@ class NetworkProxyBuilder:
 
     # -- the configuration -------------------------------------------------------------------------------------------
 
-    def config(self, network: Mapping[str, object] | NetworkSettings) -> Self:
+    def config(self, network: Given) -> Self:
         """The network table as a dict with the keys and defaults of the file, or as checked settings. No file is read.
 
         `enabled` is false by default here as well.
         """
         self._given = network
+        return self
+
+    def state(self, state: NetworkProxyState) -> Self:
+        """A configuration that the program holds and may replace while the proxy runs. No file is read."""
+        self._given = state
         return self
 
     def config_file(self, path: str | Path, profile: str | None = None) -> Self:
@@ -207,7 +212,10 @@ class NetworkProxyBuilder:
 
     def _configuration(self, environ: Mapping[str, str]) -> Configuration:
         source = find_config(environ, self._file, self._profile)
-        return ConfigWatch(source) if self._given is None else GivenConfig(self._given, source.home)
+        if self._given is None:
+            return ConfigWatch(source)
+        state = self._given if isinstance(self._given, NetworkProxyState) else NetworkProxyState(self._given)
+        return StateConfig(state, source.home)
 
     def start(self) -> StartingProxy:
         """`build` and `run` in one: `async with builder.start() as proxy`, or `proxy = await builder.start()`.

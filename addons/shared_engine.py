@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -53,7 +54,19 @@ class SharedEngine:
 
 async def _start() -> SharedMaster:
     # The modules of the engine take some 0.4 s; in a thread of their own nobody else waits for them.
-    await done_in_thread(partial(import_module, f"{__package__}.shared_master"))
+    await done_in_thread(_load)
     from .shared_master import start
 
     return await start()
+
+
+def _load() -> None:
+    name = f"{__package__}.shared_master"
+    try:
+        import_module(name)
+    except Warning:
+        # The program makes warnings errors. What other packages ask of each other is not its concern, and only
+        # now, for the filters are the whole process's, is it worth to set them aside for a moment.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module(name)

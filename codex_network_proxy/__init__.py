@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .addons.network_proxy import NetworkProxy, NetworkProxyHandle
     from .addons.proxy_builder import NetworkProxyBuilder
+    from .addons.proxy_scope import ProxyScope
+    from .addons.proxy_state import NetworkProxyState
     from .policy.audit import PolicyDecisionEvent
     from .policy.blocked import BlockedRequest
     from .policy.constraints import Constraints
@@ -35,6 +37,8 @@ _HOMES = {
     "NetworkProxy": "addons.network_proxy",
     "NetworkProxyHandle": "addons.network_proxy",
     "NetworkProxyBuilder": "addons.proxy_builder",
+    "ProxyScope": "addons.proxy_scope",
+    "NetworkProxyState": "addons.proxy_state",
     "PolicyDecisionEvent": "policy.audit",
     "BlockedRequest": "policy.blocked",
     "Constraints": "policy.constraints",
@@ -74,11 +78,13 @@ __all__ = [
     "NetworkProxy",
     "NetworkProxyBuilder",
     "NetworkProxyHandle",
+    "NetworkProxyState",
     "NetworkRequirements",
     "NetworkRule",
     "NetworkSettings",
     "PolicyChangeRefused",
     "PolicyDecisionEvent",
+    "ProxyScope",
 ]
 
 

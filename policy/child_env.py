@@ -38,6 +38,8 @@ PROXY_VARIABLES = (
 LOCAL_BYPASS = "localhost,127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 """What need not come through the proxy while it lets everything local pass anyway."""
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, never bound
+
 SSH_MARKER = "CODEX_PROXY_GIT_SSH_COMMAND=1 "
 """How a `GIT_SSH_COMMAND` of ours begins: `git@host:` remotes over SOCKS, with the `nc` of BSD and macOS.
 
@@ -66,13 +68,13 @@ def child_env(base: Mapping[str, str], route: ChildRoute) -> dict[str, str]:
     A program may ignore all of it: the environment helps, it does not enforce.
     """
     env = {name: value for name, value in base.items() if name not in route.secrets}
+    url, socks = f"http://{_reachable(route.http)}", route.socks and _reachable(route.socks)
     if env.get("GIT_SSH_COMMAND", "").startswith(SSH_MARKER):
         del env["GIT_SSH_COMMAND"]
-    if route.socks and not env.get("GIT_SSH_COMMAND"):
-        env["GIT_SSH_COMMAND"] = f"{SSH_MARKER}ssh -o ProxyCommand='nc -X 5 -x {route.socks} %h %p'"
-    url = f"http://{route.http}"
+    if socks and not env.get("GIT_SSH_COMMAND"):
+        env["GIT_SSH_COMMAND"] = f"{SSH_MARKER}ssh -o ProxyCommand='nc -X 5 -x {socks} %h %p'"
     env |= dict.fromkeys(HTTP_VARIABLES, url)
-    env |= dict.fromkeys(ANY_VARIABLES, f"socks5h://{route.socks}" if route.socks else url)
+    env |= dict.fromkeys(ANY_VARIABLES, f"socks5h://{socks}" if socks else url)
     # What is local is judged by the proxy, too, unless it would pass anyway.
     env |= dict.fromkeys(BYPASS_VARIABLES, LOCAL_BYPASS if route.allow_local_binding else "")
     if route.ca_bundle:
@@ -83,6 +85,12 @@ def child_env(base: Mapping[str, str], route: ChildRoute) -> dict[str, str]:
         "CODEX_NETWORK_PROXY_ACTIVE": "1",
         "CODEX_NETWORK_ALLOW_LOCAL_BINDING": "1" if route.allow_local_binding else "0",
     }
+
+
+def _reachable(address: str) -> str:
+    """A listener on every address of the machine is reached on loopback."""
+    host, _, port = address.rpartition(":")
+    return f"{_LOOPBACK.get(host, host)}:{port}"
 
 
 def has_proxy_url_env_vars(environ: Mapping[str, str]) -> bool:

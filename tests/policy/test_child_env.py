@@ -72,6 +72,11 @@ def test_an_empty_environment_becomes(route: ChildRoute, expected: dict[str, str
     assert child_env({}, route) == expected
 
 
+def test_a_listener_on_every_address_is_reached_on_loopback() -> None:
+    env = child_env({}, ChildRoute("0.0.0.0:3128", "[::]:8081"))
+    assert (env["HTTP_PROXY"], env["ALL_PROXY"]) == ("http://127.0.0.1:3128", "socks5h://[::1]:8081")
+
+
 @pytest.mark.parametrize("name", [*HTTP_VARIABLES, *ANY_VARIABLES, *BYPASS_VARIABLES])
 def test_what_led_elsewhere_is_replaced(name: str) -> None:
     assert child_env({name: "http://elsewhere.example"}, BOTH)[name] == child_env({}, BOTH)[name]
