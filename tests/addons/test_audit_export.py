@@ -56,8 +56,12 @@ def exporting(variables: dict[str, str], pace: Pace = AT_ONCE) -> Iterator[Audit
     try:
         yield export
     finally:
-        export.close_soon()
-        export.wait_closed(LIMIT)
+        finish(export)
+
+
+def finish(export: AuditExport) -> None:
+    export.close_soon()
+    export.wait_closed(LIMIT)
 
 
 def test_a_collector_receives_the_event_under_its_documented_names(collector: Collector) -> None:
@@ -299,7 +303,7 @@ def test_an_applications_pipeline_gets_the_events_and_is_left_running() -> None:
     memory = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # its own
     export = export_to(provider(memory))
     export.emit(event(1))
-    close_all([export])
+    finish(export)
     (taken,) = memory.get_finished_logs()
     assert dict(taken.log_record.attributes or {}) == event(1).fields()
     assert taken.log_record.event_name == EVENT_NAME
@@ -336,7 +340,7 @@ def test_a_slow_pipeline_delays_nobody() -> None:
     assert slow.entered.acquire(timeout=LIMIT)
     export.emit(event(2))
     slow.gate.set()
-    close_all([export])
+    finish(export)
     assert slow.taken == 2
 
 
@@ -345,7 +349,7 @@ def test_a_pipeline_that_raises_loses_its_events_and_nothing_else(log: Listening
     broken.gate.set()
     export = export_to(broken)  # type: ignore[arg-type]  # all of it that is used
     export.emit(event(1))
-    close_all([export])
+    finish(export)
     assert export.dropped == 1
     assert log.lines[0].endswith("LoggerProvider fails: RuntimeError; decisions go on, 1 events lost so far")
     assert "a secret" not in "".join(log.lines)

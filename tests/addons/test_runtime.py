@@ -149,7 +149,10 @@ def test_an_application_may_not_set_just_anything(place: Place) -> None:
         place.open(watchers=Watchers(metadata={"request.id": "mine"}))
 
 
-def test_an_applications_pipeline_takes_the_place_of_the_environments_collector(place: Place) -> None:
+def test_an_applications_pipeline_takes_the_place_of_the_environments_collector(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex_network_proxy.addons.audit_sinks.CLOSE_LIMIT", 20.0)  # it is imported only now
     place.write('"a.test"')
     memory = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # its own
     provider = LoggerProvider(shutdown_on_exit=False)
