@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from functools import partial
 
@@ -54,16 +55,24 @@ class FrontDoor:
         `scope` is what the embedding code says of whoever comes in there. Raises `OSError` with a text for people when
         the address is in use or not ours.
         """
-        doorway, address = self._listen(host, port, DoorConnection, scope)
+        return self.serve(bind(host, port), scope)
+
+    def serve(self, sock: socket.socket, scope: ClientScope = UNSCOPED) -> tuple[str, int]:
+        """`start` on a socket that listens already, which is the door's from now on."""
+        doorway, address = self._listen(sock, DoorConnection, scope)
         doorway.http_address = doorway.http_address or address_text(address)
         return address
 
     def start_socks(self, host: str, port: int, scope: ClientScope = UNSCOPED) -> tuple[str, int]:
         """`start` for clients that speak SOCKS5."""
-        return self._listen(host, port, SocksConnection, scope)[1]
+        return self.serve_socks(bind(host, port), scope)
 
-    def _listen(self, host: str, port: int, speaks: ClientKind, scope: ClientScope) -> tuple[Doorway, tuple[str, int]]:
-        sock = bind(host, port)
+    def serve_socks(self, sock: socket.socket, scope: ClientScope = UNSCOPED) -> tuple[str, int]:
+        """`serve` for clients that speak SOCKS5."""
+        return self._listen(sock, SocksConnection, scope)[1]
+
+    def _listen(self, sock: socket.socket, speaks: ClientKind, scope: ClientScope) -> tuple[Doorway, tuple[str, int]]:
+        sock.setblocking(False)
         if self._doorway is None:
             self._doorway = self._build()
         listener = Listener(self._doorway.poller, sock, partial(self._doorway.accepted, speaks, scope))

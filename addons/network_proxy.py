@@ -171,15 +171,9 @@ class NetworkProxy:
 
     def _route(self) -> ChildRoute:
         runtime = self._life.runtime
-        settings, interception = runtime.settings, runtime.tls.interception
-        named = (injected.env for hook in settings.hooks for injected in hook.inject if injected.env)
-        return ChildRoute(
-            http=self.http_address,
-            socks=self.socks_address,
-            ca_bundle=str(interception.child_bundle) if interception else None,
-            allow_local_binding=settings.allow_local_binding,
-            secrets=tuple(dict.fromkeys(named)),
-        )
+        interception = runtime.tls.interception
+        bundle = str(interception.child_bundle) if interception else None
+        return ChildRoute.of(runtime.settings, self.http_address, self.socks_address, bundle)
 
     # -- its policy --------------------------------------------------------------------------------------------------
 

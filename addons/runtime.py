@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -130,6 +131,8 @@ class Runtime:
         self.live = LivePolicy(self.authority, settings, self._managed)
         self._waiting: NetworkPolicy | None = None
         self.door: FrontDoor | None = None
+        # Sockets that listen already, for HTTP and for SOCKS5, in place of the addresses of the configuration.
+        self.given: tuple[socket.socket, socket.socket] | None = None
         self.http_address: str | None = None
         self.socks_address: str | None = None
         self._stopped = False
@@ -169,13 +172,11 @@ class Runtime:
         door = FrontDoor(
             self.authority, engine, observer=observer, fast_path=self.options.fast_path, upstreams=self.upstreams
         )
-        http, socks = self.settings.http_bind, self.settings.socks_bind if self.settings.enable_socks5 else None
-        if socks and http.address == socks.address and http.address.port:
-            raise OSError(errno.EADDRINUSE, f"{http.address} is both proxy_url and socks_url; write two ports")
         try:
-            self.http_address = self._listen(door.start, http)
-            if socks:
-                self.socks_address = self._listen(door.start_socks, socks)
+            if self.given is None:
+                self._bind(door)
+            else:
+                self._take_over(door, *self.given)
         except OSError:
             door.close()
             raise
@@ -183,6 +184,22 @@ class Runtime:
         self._warn_of_limited_socks()
         if self.settings.allow_upstream_proxy:
             log_routes(*self._routes, self.authority.own_listeners)
+
+    def _take_over(self, door: FrontDoor, http: socket.socket, socks: socket.socket) -> None:
+        # They may be another network's, so that nobody here listens at their ports.
+        self.http_address = address_text(door.serve(http))
+        if self.settings.enable_socks5:
+            self.socks_address = address_text(door.serve_socks(socks))
+        else:
+            socks.close()
+
+    def _bind(self, door: FrontDoor) -> None:
+        http, socks = self.settings.http_bind, self.settings.socks_bind if self.settings.enable_socks5 else None
+        if socks and http.address == socks.address and http.address.port:
+            raise OSError(errno.EADDRINUSE, f"{http.address} is both proxy_url and socks_url; write two ports")
+        self.http_address = self._listen(door.start, http)
+        if socks:
+            self.socks_address = self._listen(door.start_socks, socks)
 
     def _listen(self, start: Callable[[str, int], tuple[str, int]], bind: Bind) -> str:
         address = start(str(bind.address.host), bind.address.port)

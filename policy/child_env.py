@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .settings import NetworkSettings
+
 HTTP_VARIABLES = (
     "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy",
     "WS_PROXY", "WSS_PROXY", "ws_proxy", "wss_proxy",
@@ -25,6 +27,7 @@ BYPASS_VARIABLES = (
 CA_VARIABLES = (
     "CODEX_CA_CERTIFICATE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
     "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO", "PIP_CERT", "BUNDLE_SSL_CA_CERT", "npm_config_cafile", "NPM_CONFIG_CAFILE",
+    "AWS_CA_BUNDLE", "DENO_CERT",
 )  # fmt: skip
 """All of them, since one that the program inherited would mask the others."""
 
@@ -38,6 +41,9 @@ PROXY_VARIABLES = (
 LOCAL_BYPASS = "localhost,127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 """What need not come through the proxy while it lets everything local pass anyway."""
 
+OWN_LOOPBACK = "localhost,127.0.0.1,::1"
+"""What need not come through the proxy in a network of the child's own: there, loopback is the child alone."""
+
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, never bound
 
 SSH_MARKER = "CODEX_PROXY_GIT_SSH_COMMAND=1 "
@@ -47,12 +53,17 @@ One of somebody else's is kept.
 """
 
 
+JAVA_PASSWORD = "changeit"
+"""The one that Java ships with: a store of certificates that everybody may see needs one for its format alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChildRoute:
     """Where a child program finds the proxy. Addresses are `ip:port`, `[ip]:port` for IPv6.
 
     `ca_bundle` is the file with all roots and the proxy's own, while HTTPS is intercepted. `secrets` names variables
-    whose values hooks inject: the child must not have them.
+    whose values hooks inject: the child must not have them. `java` is there when the child may run Java, and
+    `java_roots` the trust store for it. With `own_network` nothing of this machine's network is in reach of the child.
     """
 
     http: str
@@ -60,6 +71,15 @@ class ChildRoute:
     ca_bundle: str | None = None
     allow_local_binding: bool = False
     secrets: tuple[str, ...] = ()
+    java: bool = False
+    java_roots: str | None = None
+    own_network: bool = False
+
+    @classmethod
+    def of(cls, settings: NetworkSettings, http: str, socks: str | None, ca_bundle: str | None) -> ChildRoute:
+        """The route to a proxy with these settings."""
+        named = (injected.env for hook in settings.hooks for injected in hook.inject if injected.env)
+        return cls(http, socks, ca_bundle, settings.allow_local_binding, tuple(dict.fromkeys(named)))
 
 
 def child_env(base: Mapping[str, str], route: ChildRoute) -> dict[str, str]:
@@ -75,8 +95,10 @@ def child_env(base: Mapping[str, str], route: ChildRoute) -> dict[str, str]:
         env["GIT_SSH_COMMAND"] = f"{SSH_MARKER}ssh -o ProxyCommand='nc -X 5 -x {socks} %h %p'"
     env |= dict.fromkeys(HTTP_VARIABLES, url)
     env |= dict.fromkeys(ANY_VARIABLES, f"socks5h://{socks}" if socks else url)
-    # What is local is judged by the proxy, too, unless it would pass anyway.
-    env |= dict.fromkeys(BYPASS_VARIABLES, LOCAL_BYPASS if route.allow_local_binding else "")
+    env |= dict.fromkeys(BYPASS_VARIABLES, _bypass(route))
+    if route.java:
+        own = [text] if (text := env.get("JAVA_TOOL_OPTIONS", "").strip()) else []
+        env["JAVA_TOOL_OPTIONS"] = " ".join([*own, *_java_options(route)])
     if route.ca_bundle:
         env |= dict.fromkeys(CA_VARIABLES, route.ca_bundle)
     return env | {
@@ -91,6 +113,26 @@ def _reachable(address: str) -> str:
     """A listener on every address of the machine is reached on loopback."""
     host, _, port = address.rpartition(":")
     return f"{_LOOPBACK.get(host, host)}:{port}"
+
+
+def _bypass(route: ChildRoute) -> str:
+    """What is local is judged by the proxy, too, unless it would pass anyway or is not this machine's."""
+    if route.own_network:
+        return OWN_LOOPBACK
+    return LOCAL_BYPASS if route.allow_local_binding else ""
+
+
+def _java_options(route: ChildRoute) -> list[str]:
+    """The last word counts where Java is told twice. It has no variables for this, and bypasses loopback by itself."""
+    host, _, port = _reachable(route.http).rpartition(":")
+    bypass = "localhost|127.0.0.1|[::1]" if _bypass(route) else ""
+    options = [f"-Dhttp.nonProxyHosts={bypass}"]
+    for scheme in ("http", "https"):
+        options += [f"-D{scheme}.proxyHost={host.strip('[]')}", f"-D{scheme}.proxyPort={port}"]
+    if route.java_roots:
+        options += [f"-Djavax.net.ssl.trustStore={route.java_roots}", "-Djavax.net.ssl.trustStoreType=PKCS12",
+                    f"-Djavax.net.ssl.trustStorePassword={JAVA_PASSWORD}"]  # fmt: skip
+    return options
 
 
 def has_proxy_url_env_vars(environ: Mapping[str, str]) -> bool:

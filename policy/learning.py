@@ -13,6 +13,8 @@ from .hosts import Endpoint
 from .patterns import DomainPattern, PatternKind
 
 _CONNECT = "CONNECT"
+_NEVER = ".invalid"
+"""Names below it never exist (RFC 6761 section 6.4); who asks for one tries whether the fence stands."""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,8 @@ def learn(history: History, allowed: Iterable[DomainPattern]) -> Lesson:
 def _by_target(requests: Iterable[PastRequest]) -> list[Seen]:
     seen: dict[Endpoint, Seen] = {}
     for request in requests:
+        if request.target.host.text.endswith(_NEVER):
+            continue
         seen.setdefault(request.target, Seen(request.target)).add(request)
     return list(seen.values())
 

@@ -13,17 +13,35 @@ from codex_network_proxy.policy.decision import NetworkProtocol
 
 from .help_pages import Parser, exit_codes
 
+RUN_USAGE = "codex-proxy run [OPTION]... -- COMMAND [WORD]..."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; what the codes mean is in `EXIT_CODES`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "serve")
-    options = command_parser().parse_args(words)
+    words, command_line = _cut(words)
+    parser = command_parser()
+    options = parser.parse_args(words)
+    if options.command == "run":
+        if command_line is not None:
+            # Without a command before them the dashes are ours.
+            options.command_line += ["--", *command_line] if options.command_line else command_line
+        if not options.command_line:
+            parser.error("run: name the command, as in codex-proxy run -- curl https://example.com/")
     # Only the module of the command is loaded: `serve` must not wait for the others.
     module, _, function = options.handler.partition(":")
     handler: Callable[[argparse.Namespace], int] = getattr(import_module(f".{module}", __package__), function)
     return handler(options)
+
+
+def _cut(words: list[str]) -> tuple[list[str], list[str] | None]:
+    """The words of `run` up to `--`, and the command that follows it, which is none of our business."""
+    if words[0] != "run" or "--" not in words:
+        return words, None
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
 
 
 def command_parser() -> argparse.ArgumentParser:
@@ -37,6 +55,8 @@ def command_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="run the proxy (the default command)")
     _serve_options(serve)
+    run = commands.add_parser("run", help="run one command behind a proxy of its own", usage=RUN_USAGE)
+    _run_options(run)
     check = commands.add_parser("check", help="validate the configuration without starting; exit 0 or 1")
     config = commands.add_parser("config", help="show the configuration that would be used")
     config.add_argument("--show", action="store_true", help="the policy in force, and the line of each part")
@@ -59,12 +79,17 @@ def command_parser() -> argparse.ArgumentParser:
         command.add_argument("--pid", type=int, metavar="PID", help="of several proxies, the one with this process id")
     explain = commands.add_parser("explain", help="say why a request is allowed or blocked; exit 0 or 3")
     _explain_options(explain)
-    for command in (serve, check, config, init, learn, replay, explain):
+    for command in (serve, run, check, config, init, learn, replay, explain):
         command.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
-    for command in (serve, check, config, learn, replay, explain):
+    for command in (serve, run, check, config, learn, replay, explain):
         command.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's choice")
+    for command in (serve, run):
+        command.add_argument("--audit-log", type=Path, metavar="FILE", help="audit events as JSON lines")
+        _pins(command)
+        command.add_argument("-v", "--verbose", action="store_true", help="log allowed requests as well")
     for command, handler in (
         (serve, "serve:serve"),
+        (run, "run_command:run"),
         (check, "config_commands:check"),
         (config, "config_commands:show"),
         (init, "config_commands:init"),
@@ -109,15 +134,23 @@ def _port(text: str) -> int:
     return port
 
 
+def _run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "--allow", action="append", default=[], metavar="PATTERN", help="one more entry of allowed_domains"
+    )
+    run.add_argument("--mode", choices=["limited"], help="GET, HEAD and OPTIONS only; HTTPS is read for that")
+    run.add_argument(
+        "--enforce", action="store_true", help="give the command a network without any other way out (Linux)"
+    )
+    run.add_argument("command_line", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its words")
+
+
 def _serve_options(serve: argparse.ArgumentParser) -> None:
-    serve.add_argument("--audit-log", type=Path, metavar="FILE", help="audit events as JSON lines")
     serve.add_argument(
         "--fail-closed-audit", action="store_true", help="refuse every request while the audit log cannot be written"
     )
     serve.add_argument("--ready-file", type=Path, metavar="FILE", help="written as JSON when all listeners are up")
-    _pins(serve)
     serve.add_argument("--ask", action="store_true", help="ask a person about hosts that are not listed")
     serve.add_argument("--no-fast-path", action="store_true", help="send every tunnel through the engine")
     serve.add_argument("--web", action="store_true", help="show decisions in mitmweb")
     serve.add_argument("--web-port", type=_port, metavar="PORT", help="mitmweb's port (8083)")
-    serve.add_argument("-v", "--verbose", action="store_true", help="log allowed requests as well")

@@ -15,11 +15,18 @@ EXIT_CODES = {
     "1": "it could not, or what it looked at is not in order; the text says why",
     "2": "wrong usage",
     "3": "`explain`: the request is blocked; `replay`: something would change",
+    "125": "`run`: there is no proxy, or it did not refuse; the command has not run",
+    "126": "`run`: the command cannot be executed",
+    "127": "`run`: there is no such command; any other code is the command's own",
 }
 """What a script may rely on."""
 
 EXAMPLES = {
     "serve": ("codex-proxy serve --profile ci --audit-log audit.jsonl", "codex-proxy --resolve api.test=127.0.0.1 -v"),
+    "run": (
+        "codex-proxy run --allow pypi.org -- pip download requests",
+        "codex-proxy run --enforce --mode limited -- npm audit",
+    ),
     "check": ("codex-proxy check --config new.toml",),
     "learn": ("codex-proxy learn --from audit.jsonl",),
     "replay": ("codex-proxy replay audit.jsonl --config new.toml",),

@@ -88,7 +88,49 @@ def test_the_names_are_those_that_programs_read() -> None:
         env = child_env({}, BOTH)
         assert env[name] == env[name.lower()]
     assert len(HTTP_VARIABLES) == 21
-    assert len(CA_VARIABLES) == 11
+    assert len(CA_VARIABLES) == 13
+
+
+@pytest.mark.parametrize(
+    ("local", "own_network", "expected"),
+    [
+        pytest.param(False, True, "localhost,127.0.0.1,::1", id="its own loopback, which is nobody else's"),
+        pytest.param(True, True, "localhost,127.0.0.1,::1", id="and nothing more, whatever is open"),
+    ],
+)
+def test_in_a_network_of_its_own_only_loopback_is_direct(local: bool, own_network: bool, expected: str) -> None:
+    env = child_env({}, ChildRoute("127.0.0.1:3128", allow_local_binding=local, own_network=own_network))
+    assert {env[name] for name in BYPASS_VARIABLES} == {expected}
+
+
+JAVA_PROXY = "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=3128 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=3128"
+
+
+@pytest.mark.parametrize(
+    ("base", "route", "expected"),
+    [
+        pytest.param({}, HTTP, None, id="no Java"),
+        pytest.param(
+            {}, ChildRoute("127.0.0.1:3128", java=True), f"-Dhttp.nonProxyHosts= {JAVA_PROXY}", id="the proxy alone"
+        ),
+        pytest.param(
+            {"JAVA_TOOL_OPTIONS": " -Xmx1g "},
+            ChildRoute("127.0.0.1:3128", allow_local_binding=True, java=True, java_roots="/p/ca-bundle.p12"),
+            f"-Xmx1g -Dhttp.nonProxyHosts=localhost|127.0.0.1|[::1] {JAVA_PROXY} "
+            "-Djavax.net.ssl.trustStore=/p/ca-bundle.p12 -Djavax.net.ssl.trustStoreType=PKCS12 "
+            "-Djavax.net.ssl.trustStorePassword=changeit",
+            id="roots, and the user's own words first",
+        ),
+        pytest.param(
+            {},
+            ChildRoute("[::1]:3128", java=True),
+            f"-Dhttp.nonProxyHosts= {JAVA_PROXY.replace('127.0.0.1', '::1')}",
+            id="IPv6 without brackets",
+        ),
+    ],
+)
+def test_java_has_options_in_place_of_variables(base: dict[str, str], route: ChildRoute, expected: str | None) -> None:
+    assert child_env(base, route).get("JAVA_TOOL_OPTIONS") == expected
 
 
 def test_an_ssh_command_of_ours_is_not_left_to_children_without_socks() -> None:

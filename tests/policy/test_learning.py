@@ -49,6 +49,11 @@ def test_only_misses_and_passes_are_proposed(reasons: tuple[str, ...], wanted: b
     assert [str(one.target) for one in found.left_out] == ([] if wanted else ["a.test:443"])
 
 
+def test_a_name_that_never_exists_is_not_worth_a_word() -> None:
+    found = lesson([past("canary-1.invalid:80", "not_allowed"), past("invalid.test:80", "denied")])
+    assert (found.groups, [str(one.target) for one in found.left_out]) == ((), ["invalid.test:80"])
+
+
 def test_a_target_tells_how_often_how_and_when() -> None:
     found = lesson(
         [
