@@ -11,6 +11,7 @@ import ssl
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
 import certifi
@@ -27,6 +28,8 @@ PLATFORM_FILES = (
     Path("/etc/ssl/ca-bundle.pem"),  # openSUSE
     Path("/etc/ssl/cert.pem"),  # macOS, Alpine, the BSDs
 )
+REMEMBERED = 1024
+"""Certificates whose check is remembered: a reload finds the same roots, and so does the next proxy of a program."""
 FILE_LIMIT = 16 << 20
 """Bytes read of one file of roots; a real one has a quarter of a MiB."""
 CHILD_BUNDLE, UPSTREAM_BUNDLE = "ca-bundle.pem", "upstream-roots.pem"
@@ -58,7 +61,7 @@ def trusted_roots(directory: Path, authority: CertificateAuthority | None, sourc
     A proxy started by a child of a proxy inherits a bundle that we wrote (in `directory`): there even an authority
     of ours that has since been replaced is left out.
     """
-    openssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    own = authority.certificate.public_bytes(Encoding.DER) if authority else None
     seen: dict[bytes, bool] = {}
     for file in _files(sources):
         inherited = file.parent == directory.resolve()
@@ -66,7 +69,7 @@ def trusted_roots(directory: Path, authority: CertificateAuthority | None, sourc
             try:
                 der = _decode(label, body)
                 if der not in seen:
-                    seen[der] = not _is_ours(_accepted(der, openssl), authority, inherited)
+                    seen[der] = not (_bears_our_name(der) and inherited) and der != own
             except (ValueError, ssl.SSLError) as error:
                 logger.warning("certificate %d of %s is skipped: %s", number, file, _first_line(error))
     return [der for der, is_root in seen.items() if is_root]
@@ -98,12 +101,6 @@ def _write(path: Path, certificates: Iterable[bytes]) -> Path:
     except OSError as error:
         raise FileRefused(f"cannot write {path}: {error.strerror}") from None
     return path
-
-
-def _is_ours(certificate: x509.Certificate, authority: CertificateAuthority | None, inherited: bool) -> bool:
-    if inherited and certificate.subject == NAME:
-        return True
-    return authority is not None and certificate == authority.certificate
 
 
 def _files(sources: TrustSources) -> list[Path]:
@@ -144,14 +141,23 @@ def _decode(label: bytes, body: bytes) -> bytes:
         raise ValueError("not base64") from None
 
 
-def _accepted(der: bytes, openssl: ssl.SSLContext) -> x509.Certificate:
-    """Both libraries must take it: OpenSSL stops reading a bundle at the first block that it does not understand."""
+@lru_cache(maxsize=REMEMBERED)
+def _bears_our_name(der: bytes) -> bool:
+    """Whether it may be an authority of ours. Raises `ValueError` and `ssl.SSLError` for what is no certificate.
+
+    Both libraries must take it: OpenSSL stops reading a bundle at the first block that it does not understand.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old roots have oddities that cryptography announces to take offence at
-        certificate = x509.load_der_x509_certificate(der)
-        _ = certificate.subject
-    openssl.load_verify_locations(cadata=der)
-    return certificate
+        subject = x509.load_der_x509_certificate(der).subject
+    _openssl().load_verify_locations(cadata=der)
+    return subject == NAME
+
+
+@cache
+def _openssl() -> ssl.SSLContext:
+    """Where roots are tried out."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _first_line(error: Exception) -> str:
