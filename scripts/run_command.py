@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from codex_network_proxy.addons.command_config import CommandConfig
@@ -26,7 +26,7 @@ from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.patterns import DomainPattern
 
 from .fence import FenceFailed, Order, Starter, hint
-from .run_report import Blocks
+from .run_report import Blocks, smallest_rule
 from .starter import NOT_FENCED
 
 logger = logging.getLogger("codex_network_proxy")
@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="codex-proxy: %(levelname)s %(message)s")
     logger.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
     try:
-        runtime = _runtime(options)
+        config = _configuration(options)
+        runtime = Runtime(RunOptions(audit_log=options.audit_log, pins=tuple(options.resolve)), configuration=config)
     except ConfigError as error:
         return _failed(*error.problems)
     except (OSError, ValueError) as error:
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
             runtime.warn()
         with Starter(enforce=options.enforce) as starter:
             runtime.given = starter.listeners() if options.enforce else None
-            return asyncio.run(_run(runtime, starter, options))
+            return asyncio.run(_run(runtime, config, starter, options.command_line))
     except FenceFailed as error:
         return _failed(error, *([f"--enforce: {hint()}"] if options.enforce else []))
     except OSError as error:
@@ -75,14 +76,11 @@ def _failed(*problems: object) -> int:
     return NOT_FENCED
 
 
-def _runtime(options: argparse.Namespace) -> Runtime:
+def _configuration(options: argparse.Namespace) -> CommandConfig:
     file = ConfigWatch(find_config(os.environ, options.config, options.profile))
     allow = tuple(map(_pattern, options.allow))
     limited = options.mode == NetworkMode.LIMITED
-    return Runtime(
-        RunOptions(audit_log=options.audit_log, pins=tuple(options.resolve)),
-        configuration=CommandConfig(file, allow, limited=limited, own_network=options.enforce),
-    )
+    return CommandConfig(file, allow, limited=limited, own_network=options.enforce)
 
 
 def _pattern(text: str) -> DomainPattern:
@@ -92,7 +90,7 @@ def _pattern(text: str) -> DomainPattern:
         raise ValueError(f"--allow {text}: {error}") from None
 
 
-async def _run(runtime: Runtime, starter: Starter, options: argparse.Namespace) -> int:
+async def _run(runtime: Runtime, config: CommandConfig, starter: Starter, command: Sequence[str]) -> int:
     # Loading the engine takes most of the start.
     from codex_network_proxy.addons.master import start_engine
 
@@ -102,8 +100,8 @@ async def _run(runtime: Runtime, starter: Starter, options: argparse.Namespace) 
     engine = await start_engine(runtime, web_port=None)
     try:
         order = Order(
-            options.command_line,
-            child_env(os.environ, _route(runtime, own_network=options.enforce)),
+            command,
+            child_env(os.environ, _route(runtime, own_network=config.own_network)),
             runtime.http_address or "",
             blocks.canary,
             open_files,
@@ -115,7 +113,8 @@ async def _run(runtime: Runtime, starter: Starter, options: argparse.Namespace) 
             code = await asyncio.to_thread(starter.process.wait)
     finally:
         await engine.stop(SHUTDOWN_LIMIT)
-    for line in blocks.report():
+    origins = config.origins()
+    for line in await blocks.report(lambda one: smallest_rule(one, runtime.settings, origins, limited=config.limited)):
         print(line, file=sys.stderr)
     return code if code >= 0 else 128 - code
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 from codex_network_proxy.policy.blocked import BlockedRequest
-from codex_network_proxy.policy.decision import Blocked, BlockReason
+from codex_network_proxy.policy.decision import Blocked, BlockReason, IPAddress
+from codex_network_proxy.policy.engine import LOCALHOST, World
+from codex_network_proxy.policy.errors import ResolutionFailed
+from codex_network_proxy.policy.explain import explain
+from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.origins import Origins
+from codex_network_proxy.policy.settings import NetworkSettings
 from codex_network_proxy.policy.text import printable
 
 SHOWN = 20
@@ -18,11 +24,14 @@ REASON_LIMIT = 60
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One kind of block: what was asked for, why it was refused, and what would allow it."""
+    """One kind of block: what was asked for, and why it was refused."""
 
     target: str
     why: str
-    rule: str
+
+
+Rule = Callable[[Blocked], Awaitable[str]]
+"""Says what would let a blocked request pass."""
 
 
 class Blocks:
@@ -32,49 +41,81 @@ class Blocks:
         self.canary = canary
         self.canary_id: str | None = None
         self._counts: Counter[Block] = Counter()
+        self._examples: dict[Block, Blocked] = {}
 
     def seen(self, verdict: Blocked, _: BlockedRequest) -> None:
         """An observer of blocks."""
         if verdict.request.host == self.canary:
             self.canary_id = verdict.request_id
         else:
-            self._counts[describe(verdict)] += 1
+            block = describe(verdict)
+            self._counts[block] += 1
+            self._examples.setdefault(block, verdict)
 
-    def report(self) -> Iterator[str]:
+    async def report(self, rule: Rule) -> list[str]:
         """The table, a line each, the most frequent first; nothing when nothing was blocked."""
         if not self._counts:
-            return
-        rows = [(f"{count}x", block) for block, count in self._counts.most_common(SHOWN)]
-        times, targets, whys = (
-            max(map(len, column)) for column in zip(*((count, one.target, one.why) for count, one in rows), strict=True)
-        )
-        yield f"codex-proxy: {sum(self._counts.values())} blocked; what would allow it stands on the right"
-        for count, block in rows:
-            yield f"  {count:>{times}}  {block.target:<{targets}}  {block.why:<{whys}}  {block.rule}"
+            return []
+        rows = [(f"{count}x", block, await rule(self._examples[block])) for block, count in self._shown()]
+        times = max(len(count) for count, _, _ in rows)
+        targets = max(len(block.target) for _, block, _ in rows)
+        whys = max(len(block.why) for _, block, _ in rows)
+        lines = [f"codex-proxy: {sum(self._counts.values())} blocked; what would allow it stands on the right"]
+        for count, block, repair in rows:
+            lines.append(f"  {count:>{times}}  {block.target:<{targets}}  {block.why:<{whys}}  {repair}")
         if len(self._counts) > SHOWN:
-            yield f"  and {len(self._counts) - SHOWN} others, see the audit log"
+            lines.append(f"  and {len(self._counts) - SHOWN} others, see the audit log")
+        return lines
+
+    def _shown(self) -> list[tuple[Block, int]]:
+        return self._counts.most_common(SHOWN)
 
 
 def describe(verdict: Blocked) -> Block:
-    """The block in a few words. Names no rule that is not needed: this is for the person who owns the rules."""
+    """The block in a few words, for the person who owns the rules."""
     target, host = str(verdict.request.target), verdict.request.target.host
+    method = printable(verdict.request.method or "", REASON_LIMIT)
     match verdict.reason:
         case BlockReason.NOT_ALLOWED:
-            return Block(target, "not in allowed_domains", f"--allow {target}")
+            return Block(target, "not in allowed_domains")
         case BlockReason.DENIED:
-            rule = f'"{verdict.ruling.rule}"'
-            return Block(target, f"denied_domains has {rule}", f"remove {rule} from denied_domains")
-        case BlockReason.NOT_ALLOWED_LOCAL if host.is_literal or host.text == "localhost":
-            return Block(target, "a local address", f"--allow {target}")
+            return Block(target, f'denied_domains has "{verdict.ruling.rule}"')
+        case BlockReason.NOT_ALLOWED_LOCAL if host.is_literal or host.text == LOCALHOST:
+            return Block(target, "a local address")
         case BlockReason.NOT_ALLOWED_LOCAL:
-            return Block(target, "resolves to a local address", "allow_local_binding = true")
+            return Block(target, "resolves to a local address")
         case BlockReason.METHOD_NOT_ALLOWED:
-            method = printable(verdict.request.method or "", REASON_LIMIT)
-            return Block(target, f"limited mode, {method} may write", 'mode = "full"')
+            return Block(target, f"limited mode, {method} may write")
         case BlockReason.MITM_REQUIRED:
-            return Block(target, "has to be read", "mitm = true, and https://")
+            return Block(target, "has to be read")
         case BlockReason.MITM_HOOK_DENIED:
-            method = printable(verdict.request.method or "", REASON_LIMIT)
-            return Block(target, f"no hook matches this {method}", f"a hook for {host.text}")
+            return Block(target, f"no hook matches this {method}")
         case _:
-            return Block(target, printable(verdict.reason, REASON_LIMIT), "see the audit log")
+            return Block(target, printable(verdict.reason, REASON_LIMIT))
+
+
+class _NoNames:
+    """Names that were refused have not been looked up, and are not for the sake of a table either."""
+
+    async def resolve(self, name: str, port: int) -> Sequence[IPAddress]:
+        raise ResolutionFailed(f"could not resolve {name}")
+
+
+async def smallest_rule(verdict: Blocked, settings: NetworkSettings, origins: Origins, *, limited: bool) -> str:
+    """What would let the request pass: an option of `run` where that is enough, else changes of the file.
+
+    `limited`: the mode is that of an option, not of the file.
+    """
+    if limited and verdict.reason == BlockReason.METHOD_NOT_ALLOWED:
+        return "run it without --mode limited"
+    if limited:
+        settings = replace(settings, mode=NetworkMode.FULL)
+    world = World(_NoNames(), lambda: "", lambda address, port: False)
+    found = await explain([verdict.request], settings, world, origins)
+    if not isinstance(found.verdict, Blocked):
+        # It was the look-up that told, or the configuration has changed since.
+        return "allow_local_binding = true" if verdict.reason == BlockReason.NOT_ALLOWED_LOCAL else "nothing any more"
+    target, changes = verdict.request.target, found.remedy.changes
+    if changes == (f'add "{target}" to allowed_domains',):
+        return f"--allow {target}"
+    return "; ".join(changes) or found.remedy.obstacle or "see the audit log"

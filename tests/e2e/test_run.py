@@ -171,7 +171,9 @@ def test_the_end_says_what_was_blocked_and_what_would_allow_it(runner: Runner, o
     first, missed, denied = done.err.splitlines()
     assert first == "codex-proxy: 3 blocked; what would allow it stands on the right"
     assert missed.split() == ["2x", at, "not", "in", "allowed_domains", "--allow", at]
-    assert denied.endswith('denied_domains has "denied.test"  remove "denied.test" from denied_domains')
+    file = runner.home / "config.toml"
+    both = f'remove "denied.test" from denied_domains ({file}:10); add "denied.test:443" to allowed_domains'
+    assert denied.endswith(f'denied_domains has "denied.test"  {both}')
     assert missed.index("--allow") == denied.index("remove"), "columns"
 
 

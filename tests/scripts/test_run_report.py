@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from codex_network_proxy.policy.blocked import BlockedRequest
+from codex_network_proxy.policy.config import load_with_origins
 from codex_network_proxy.policy.decision import (
     Blocked,
     Decision,
@@ -16,7 +19,7 @@ from codex_network_proxy.policy.decision import (
     Ruling,
 )
 from codex_network_proxy.policy.hosts import parse_endpoint
-from codex_network_proxy.scripts.run_report import SHOWN, Block, Blocks, describe
+from codex_network_proxy.scripts.run_report import SHOWN, Block, Blocks, describe, smallest_rule
 
 
 def blocked(target: str, reason: str, rule: str | None = None, method: str = "POST") -> Blocked:
@@ -26,62 +29,86 @@ def blocked(target: str, reason: str, rule: str | None = None, method: str = "PO
 
 
 ROWS = [
+    pytest.param(blocked("a.test:443", "not_allowed"), "not in allowed_domains", id="not allowed"),
+    pytest.param(blocked("x.a.test:1", "denied", "*.a.test"), 'denied_domains has "*.a.test"', id="denied"),
+    pytest.param(blocked("10.0.0.5:80", "not_allowed_local"), "a local address", id="a local address"),
+    pytest.param(blocked("localhost:80", "not_allowed_local"), "a local address", id="this machine"),
     pytest.param(
-        blocked("a.test:443", "not_allowed"),
-        Block("a.test:443", "not in allowed_domains", "--allow a.test:443"),
-        id="not allowed",
-    ),
-    pytest.param(
-        blocked("[2001:db8::1]:443", "not_allowed"),
-        Block("[2001:db8::1]:443", "not in allowed_domains", "--allow [2001:db8::1]:443"),
-        id="an address that is not allowed",
-    ),
-    pytest.param(
-        blocked("x.a.test:443", "denied", "*.a.test"),
-        Block("x.a.test:443", 'denied_domains has "*.a.test"', 'remove "*.a.test" from denied_domains'),
-        id="denied",
-    ),
-    pytest.param(
-        blocked("10.0.0.5:80", "not_allowed_local"),
-        Block("10.0.0.5:80", "a local address", "--allow 10.0.0.5:80"),
-        id="a local address",
-    ),
-    pytest.param(
-        blocked("localhost:80", "not_allowed_local"),
-        Block("localhost:80", "a local address", "--allow localhost:80"),
-        id="this machine",
-    ),
-    pytest.param(
-        blocked("a.test:80", "not_allowed_local"),
-        Block("a.test:80", "resolves to a local address", "allow_local_binding = true"),
-        id="a name that leads there",
+        blocked("a.test:80", "not_allowed_local"), "resolves to a local address", id="a name that leads there"
     ),
     pytest.param(
         blocked("a.test:80", "method_not_allowed", method="PO\x1bST"),
-        Block("a.test:80", r"limited mode, PO\x1bST may write", 'mode = "full"'),
+        r"limited mode, PO\x1bST may write",
         id="a method",
     ),
+    pytest.param(blocked("a.test:80", "mitm_required"), "has to be read", id="what must be read"),
+    pytest.param(blocked("a.test:443", "mitm_hook_denied"), "no hook matches this POST", id="no hook"),
+    pytest.param(blocked("a.test:443", "policy\n_denied"), r"policy\n_denied", id="anything else"),
+]
+
+
+@pytest.mark.parametrize(("verdict", "why"), ROWS)
+def test_a_block_in_a_few_words(verdict: Blocked, why: str) -> None:
+    assert describe(verdict) == Block(str(verdict.request.target), why)
+
+
+FILE = """default_permissions = "p"
+[permissions.p.network]
+enabled = true
+mode = "limited"
+allowed_domains = ["a.test", "*.b.test", "hooked.test"]
+denied_domains = ["x.b.test"]
+mitm = true
+[[permissions.p.network.mitm_hooks]]
+host = "hooked.test"
+match = { methods = ["GET"], path_prefixes = ["/"] }
+"""
+RULES = [
     pytest.param(
-        blocked("a.test:80", "mitm_required"),
-        Block("a.test:80", "has to be read", "mitm = true, and https://"),
-        id="what must be read",
+        blocked("c.test:443", "not_allowed"),
+        False,
+        'add "c.test:443" to allowed_domains; write mode = "full" (config.toml:4)',
+        id="two things stand in the way",
+    ),
+    pytest.param(blocked("c.test:443", "not_allowed", method="GET"), False, "--allow c.test:443", id="not allowed"),
+    pytest.param(blocked("[2001:db8::1]:443", "not_allowed"), True, "--allow [2001:db8::1]:443", id="an address"),
+    pytest.param(
+        blocked("10.0.0.5:80", "not_allowed_local", method="GET"), False, "--allow 10.0.0.5:80", id="a local address"
     ),
     pytest.param(
-        blocked("a.test:443", "mitm_hook_denied"),
-        Block("a.test:443", "no hook matches this POST", "a hook for a.test"),
-        id="no hook",
+        blocked("a.test:80", "not_allowed_local", method="GET"),
+        False,
+        "allow_local_binding = true",
+        id="a name for one",
     ),
     pytest.param(
-        blocked("a.test:443", "policy_denied"),
-        Block("a.test:443", "policy_denied", "see the audit log"),
-        id="anything else",
+        blocked("x.b.test:80", "denied", "x.b.test", method="GET"),
+        False,
+        'remove "x.b.test" from denied_domains (config.toml:6)',
+        id="denied",
+    ),
+    pytest.param(
+        blocked("a.test:80", "method_not_allowed"), False, 'write mode = "full" (config.toml:4)', id="the file's mode"
+    ),
+    pytest.param(
+        blocked("a.test:80", "method_not_allowed"), True, "run it without --mode limited", id="the option's mode"
+    ),
+    pytest.param(
+        blocked("hooked.test:80", "mitm_required", method="GET"),
+        False,
+        "plain HTTP to a host with hooks never passes; use https://",
+        id="what never passes",
+    ),
+    pytest.param(
+        blocked("a.test:80", "denied", "a.test", method="GET"), False, "nothing any more", id="the file has changed"
     ),
 ]
 
 
-@pytest.mark.parametrize(("verdict", "expected"), ROWS)
-def test_a_block(verdict: Blocked, expected: Block) -> None:
-    assert describe(verdict) == expected
+@pytest.mark.parametrize(("verdict", "limited", "rule"), RULES)
+def test_the_smallest_rule(verdict: Blocked, limited: bool, rule: str) -> None:
+    loaded, origins = load_with_origins(FILE, file="config.toml")
+    assert asyncio.run(smallest_rule(verdict, loaded.settings, origins, limited=limited)) == rule
 
 
 def counted(*verdicts: Blocked) -> Blocks:
@@ -91,26 +118,33 @@ def counted(*verdicts: Blocked) -> Blocks:
     return blocks
 
 
+def lines(blocks: Blocks) -> list[str]:
+    async def rule(verdict: Blocked) -> str:
+        return f"mend {verdict.request.host}"
+
+    return asyncio.run(blocks.report(rule))
+
+
 def test_the_table_counts_and_sorts() -> None:
     often, once = blocked("often.test:443", "not_allowed"), blocked("a.test:80", "not_allowed_local")
-    assert list(counted(once, *[often] * 10).report()) == [
+    assert lines(counted(once, *[often] * 10)) == [
         "codex-proxy: 11 blocked; what would allow it stands on the right",
-        "  10x  often.test:443  not in allowed_domains       --allow often.test:443",
-        "   1x  a.test:80       resolves to a local address  allow_local_binding = true",
+        "  10x  often.test:443  not in allowed_domains       mend often.test",
+        "   1x  a.test:80       resolves to a local address  mend a.test",
     ]
 
 
 def test_without_a_block_there_is_no_table() -> None:
-    assert list(counted().report()) == []
+    assert lines(counted()) == []
 
 
 def test_a_long_table_is_cut() -> None:
-    lines = list(counted(*(blocked(f"n{number}.test:80", "not_allowed") for number in range(SHOWN + 5))).report())
-    assert len(lines) == SHOWN + 2
-    assert lines[-1] == "  and 5 others, see the audit log"
+    found = lines(counted(*(blocked(f"n{number}.test:80", "not_allowed") for number in range(SHOWN + 5))))
+    assert len(found) == SHOWN + 2
+    assert found[-1] == "  and 5 others, see the audit log"
 
 
 def test_the_try_of_the_fence_is_no_block_of_the_command() -> None:
     blocks = counted(blocked("canary.invalid:80", "not_allowed"))
-    assert list(blocks.report()) == []
+    assert lines(blocks) == []
     assert blocks.canary_id == "id-1"
