@@ -47,6 +47,7 @@ _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 Dialled = socket.socket | DialFailure
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+_LAST_INTERFACE = (1 << 32) - 1
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # saves a system call where it exists
 
 
@@ -192,7 +193,10 @@ def met_itself(sock: socket.socket) -> int:
 def _scope(zone: str) -> int:
     """The interface number of a zone id, 0 without one. Raises `OSError` for an unknown interface."""
     if not zone or zone.isdecimal():
-        return int(zone or 0)
+        number = int(zone or 0)
+        if number > _LAST_INTERFACE:  # which sockets would not take, with an error that is none of the system's
+            raise OSError(errno.ENXIO, "no such interface")
+        return number
     return socket.if_nametoindex(zone)
 
 

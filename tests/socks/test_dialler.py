@@ -158,6 +158,11 @@ def test_ipv6_is_dialled_with_its_zone() -> None:
         assert address == ("fe80::1", 443, 0, 3)
 
 
+def test_a_number_that_no_interface_has_is_not_taken_for_another() -> None:
+    with pytest.raises(OSError, match="no such interface"):
+        module._socket_for(IPv6Address("fe80::1%4294967297"), 443)
+
+
 def test_a_cancelled_dial_reports_nothing() -> None:
     async def body() -> None:
         poller = new_poller()
