@@ -69,14 +69,14 @@ class TlsPipe:
                 data = self._tls.read(size)
             except ssl.SSLWantReadError:
                 self._all_taken()
-                await self._flush()
+                await self._flush_unless_sending()
                 await self._fill()
                 continue
             except ssl.SSLEOFError:  # closed without a word, as many do
                 data = b""
             if not data:
                 self._all_taken()
-            await self._flush()  # reading may have made an answer necessary
+            await self._flush_unless_sending()  # reading may have made an answer necessary
             return data
 
     async def end(self) -> None:
@@ -108,6 +108,11 @@ class TlsPipe:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
+
+    async def _flush_unless_sending(self) -> None:
+        """Who is sending takes along what there is; a peer that waits to be read first would wait for ever."""
+        if not self._sending.locked():
+            await self._flush()
 
     async def _flush(self) -> None:
         async with self._sending:

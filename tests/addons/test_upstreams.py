@@ -15,6 +15,7 @@ import pytest
 
 from codex_network_proxy.addons.door_reach import Outcome, Reached, Unreached
 from codex_network_proxy.addons.upstream_connect import CLOSED, MALFORMED, NEEDS_CREDENTIALS, TOO_LARGE, UpstreamFailed
+from codex_network_proxy.addons.upstream_pipes import TlsPipe, client_context
 from codex_network_proxy.addons.upstreams import ITSELF, NO_TLS, NOT_RESOLVED, TOO_SLOW, Upstreams, log_routes
 from codex_network_proxy.policy.decision import HttpUse
 from codex_network_proxy.policy.hosts import Endpoint, parse_host
@@ -24,7 +25,7 @@ from tests.kit.leaks import holdings
 from tests.kit.server import RecordingStream
 from tests.kit.tcp_origins import TcpOrigin
 from tests.kit.tls import TestAuthority
-from tests.socks.sockets import receive, receive_all, run
+from tests.socks.sockets import PATIENCE, receive, receive_all, run, tcp_pair
 
 from .upstream_kit import OK, PROXY, FakeResolver, FakeUpstream, Peer, through, upstreams
 
@@ -72,6 +73,35 @@ def test_a_tunnel_carries_bytes_both_ways(secure: bool, context: ssl.SSLContext,
             b"CONNECT example.test:443 HTTP/1.1\r\nHost: example.test:443\r\nProxy-Authorization: Basic canary\r\n\r\n"
         ]
         assert resolver.asked == [PROXY], "the target's name is the upstream proxy's business"
+
+    run(scenario)
+
+
+def test_a_peer_that_is_read_before_it_reads_stops_nothing(context: ssl.SSLContext, authority: TestAuthority) -> None:
+    data = bytes(1 << 20)
+    near, far = tcp_pair(buffer=1 << 14)
+
+    def talk_first() -> None:
+        far.settimeout(PATIENCE)
+        with context.wrap_socket(far, server_side=True) as peer, contextlib.suppress(OSError):
+            peer.sendall(data)
+            while peer.recv(1 << 16) not in (b"end", b""):
+                pass
+            peer.sendall(b"done")
+
+    async def scenario() -> None:
+        pipe, talking = TlsPipe(near, client_context(authority.bundle), PROXY), asyncio.to_thread(talk_first)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(talking)
+            await pipe.handshake()
+            sending = both.create_task(pipe.send(data))
+            received = 0
+            while received < len(data):
+                received += len(await pipe.receive())
+            await sending
+            await pipe.send(b"end")
+            assert await pipe.receive() == b"done"
+        pipe.close()
 
     run(scenario)
 
