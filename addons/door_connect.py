@@ -36,7 +36,7 @@ class Connect:
         self._client = client
         self._early = early  # what the client has sent for the tunnel
         self._ended = False  # the client has said that it will send no more
-        self._deciding = False
+        self._deciding: tuple[asyncio.Task[Verdict], NetworkPolicyRequest] | None = None
         self._verdict: Allowed | None = None
         self._way: Way | None = None
 
@@ -47,12 +47,15 @@ class Connect:
         if decision.done():
             self._act_on(self._client.door.verdict_of(decision, request))
             return
-        self._deciding = True
+        self._deciding = decision, request
+        self._client.door.deciding.add(self)
         self._watch(READ)
         decision.add_done_callback(lambda _: self._decided(decision, request))
 
     def _decided(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> None:
-        self._deciding = False
+        if self._deciding != (decision, request):
+            return  # it was made anew
+        self._stop_waiting()
         if self._client.open:
             self._guarded(lambda: self._act_on(self._client.door.verdict_of(decision, request)))
 
@@ -67,6 +70,15 @@ class Connect:
                 self._client.refuse(verdict, waiting=self._is_waiting(), ended=self._ended)
             case _:
                 assert_never(verdict)
+
+    def _decide_anew(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> None:
+        if decision.done() and self._client.open:
+            self._stop_waiting()
+            self._guarded(lambda: self.decide(request))
+
+    def _stop_waiting(self) -> None:
+        self._deciding = None
+        self._client.door.deciding.discard(self)
 
     # -- the way -----------------------------------------------------------------------------------------------------
 
@@ -97,7 +109,13 @@ class Connect:
         relay.start(answer, self._early, self._ended)
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> bool:
-        """Gives up when the target of the dial is no longer allowed; whether it did."""
+        """Gives up when the target of the dial is no longer allowed; whether it did.
+
+        A decision not acted on yet may be the old policy's: it is made anew.
+        """
+        if self._deciding is not None:
+            self._decide_anew(*self._deciding)
+            return False
         if self._verdict is None or holds(still_allowed, self._verdict):
             return False
         self.close()
@@ -132,7 +150,7 @@ class Connect:
 
     def _leave(self) -> None:
         """Who has ended its side before the answer is taken for gone; that cannot be told apart."""
-        if self._deciding:
+        if self._deciding is not None:
             self._client.door.client_left(self._client.peer)
 
     def _is_waiting(self) -> bool:

@@ -72,6 +72,7 @@ class Doorway:
         self.head_due: Deadlines[DoorClient] = Deadlines(loop, limits.head_seconds, lambda client: client.overdue())
         self.lingering: Deadlines[DoorClient] = Deadlines(loop, limits.linger_seconds, DoorClient.close)
         self.connections: set[DoorClient] = set()
+        self.deciding: set[Connect] = set()
         self.dialling: set[Connect] = set()
         self._loop = loop
         self.authority = authority
@@ -147,7 +148,7 @@ class Doorway:
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
         """Ends what a new policy no longer allows: tunnels, dials under way, destinations over UDP. How many."""
-        dials = sum(connect.recheck(still_allowed) for connect in list(self.dialling))
+        dials = sum(connect.recheck(still_allowed) for connect in [*self.deciding, *self.dialling])
         return dials + self.tunnels.recheck(still_allowed) + self.associations.recheck(still_allowed)
 
     def close_scope(self, scope: ClientScope) -> None:

@@ -186,13 +186,19 @@ class RunningDoor:
         assert running is not None
         return running
 
-    def settle_decision(self) -> None:
-        """Lets the decision that waits go on."""
+    def settle_decision(self, and_then: Callable[[], object] = lambda: None) -> None:
+        """Lets the decision that waits go on. When it is made, `and_then` is called before anybody acts on it."""
         assert self.authority.waiting.wait(PATIENCE)
         self.authority.waiting.clear()
         answer = self.authority.answer
         assert answer is not None
-        self.call(lambda: answer.set_result(None))
+
+        async def body() -> None:
+            answer.set_result(None)
+            await asyncio.sleep(0)
+            and_then()
+
+        asyncio.run_coroutine_threadsafe(body(), self._loop).result(PATIENCE)
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         """Returns once `true()` holds in the door's thread."""

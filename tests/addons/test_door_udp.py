@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import socket
@@ -370,17 +369,7 @@ def test_a_new_policy_waits_for_decisions_under_way() -> None:
 def test_a_decision_of_the_old_policy_that_nobody_has_acted_on_is_made_anew() -> None:
     with relaying() as (door, client, origin):
         client.send(b"slow.test", origin.port, b"x")
-        assert door.authority.waiting.wait(PATIENCE)
-        answer = door.authority.answer
-        assert answer is not None
-
-        async def decide_and_recheck() -> None:
-            answer.set_result(None)
-            await asyncio.sleep(0)  # the decision is made; who waits for it has its turn after us
-            door.authority.waiting.clear()
-            door.door.recheck(lambda verdict: False)
-
-        asyncio.run_coroutine_threadsafe(decide_and_recheck(), door._loop).result(PATIENCE)
+        door.settle_decision(and_then=lambda: door.door.recheck(lambda verdict: False))
         assert hosts_asked(door) == ["slow.test", "slow.test"]
         assert not origin.received
         door.settle_decision()

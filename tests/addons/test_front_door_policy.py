@@ -51,6 +51,17 @@ def test_a_new_policy_ends_dials_under_way() -> None:
         door.wait_until_empty()
 
 
+def test_a_decision_of_the_old_policy_that_nobody_has_acted_on_is_made_anew() -> None:
+    with RunningDoor() as door, TcpOrigin(echo_bytes) as origin, Client(door.address) as client:
+        client.send(connect(f"slow.test:{origin.port}"))
+        door.settle_decision(and_then=lambda: door.door.recheck(lambda verdict: False))
+        assert [request.host for request in door.authority.asked] == ["slow.test", "slow.test"]
+        assert not origin.recorder.connections
+        door.settle_decision()
+        assert client.read("CONNECT").status == 200
+        assert still_open(client)
+
+
 def test_many_tunnels_are_cut_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door_tunnels, "CUT_AT_ONCE", 2)
     with RunningDoor() as door, TcpOrigin(echo_bytes) as origin:
