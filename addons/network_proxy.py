@@ -108,6 +108,7 @@ class NetworkProxy:
 
     @property
     def handle(self) -> NetworkProxyHandle:
+        """What `run` has given."""
         return NetworkProxyHandle(self._life)
 
     async def shutdown(self) -> None:

@@ -49,6 +49,8 @@ class ProxyUnderTest(NetworkProxy):
 
 
 class NetworkProxyFactory(Protocol):
+    """What the fixture `network_proxy` is: call it, and it gives a running proxy."""
+
     def __call__(
         self,
         network: Mapping[str, object] | None = None,

@@ -26,12 +26,16 @@ class NetworkProtocol(StrEnum):
 
 
 class Decision(StrEnum):
+    """What was decided. `ask` is enforced as `deny` is, and says that somebody may still allow it (spec B11.3)."""
+
     ALLOW = "allow"
     DENY = "deny"
     ASK = "ask"
 
 
 class DecisionSource(StrEnum):
+    """What has decided: the lists, the mode and hooks, the state of the proxy, or a decider (spec B10.2)."""
+
     BASELINE_POLICY = "baseline_policy"
     MODE_GUARD = "mode_guard"
     PROXY_STATE = "proxy_state"
@@ -74,22 +78,27 @@ class NetworkDecision:
 
     @classmethod
     def allow(cls) -> NetworkDecision:
+        """Lets the request go on; mode, hooks and the check of the address come after it."""
         return cls(Decision.ALLOW)
 
     @classmethod
     def deny(cls, reason: str = "") -> NetworkDecision:
+        """Blocks it. `reason` is for log, audit and buffer; without one it is `policy_denied`."""
         return cls.deny_with_source(reason, DecisionSource.DECIDER)
 
     @classmethod
     def ask(cls, reason: str = "") -> NetworkDecision:
+        """Blocks it, labelled as a question that somebody may still answer."""
         return cls.ask_with_source(reason, DecisionSource.DECIDER)
 
     @classmethod
     def deny_with_source(cls, reason: str, source: DecisionSource) -> NetworkDecision:
+        """`deny` in the name of somebody else."""
         return cls(Decision.DENY, reason or BlockReason.POLICY_DENIED, source)
 
     @classmethod
     def ask_with_source(cls, reason: str, source: DecisionSource) -> NetworkDecision:
+        """`ask` in the name of somebody else."""
         return cls(Decision.ASK, reason or BlockReason.POLICY_DENIED, source)
 
 
@@ -147,14 +156,17 @@ class NetworkPolicyRequest:
 
     @property
     def command(self) -> str | None:
+        """The command that asks, when it has a way in of its own."""
         return self.scope.command
 
     @property
     def exec_policy_hint(self) -> str | None:
+        """What the embedding code said of the command."""
         return self.scope.exec_policy_hint
 
     @property
     def environment_id(self) -> str | None:
+        """Where the command runs, in the embedding code's words."""
         return self.scope.environment_id
 
     @property
@@ -164,6 +176,7 @@ class NetworkPolicyRequest:
 
     @property
     def port(self) -> int:
+        """The port that was asked for, 1 to 65535."""
         return self.target.port
 
 

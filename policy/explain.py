@@ -60,10 +60,12 @@ class Explanation:
 
     @property
     def request(self) -> NetworkPolicyRequest:
+        """What was asked: the tunnel, or the request inside it."""
         return self.verdict.request
 
     @property
     def allowed(self) -> bool:
+        """Whether the proxy would let it pass."""
         return isinstance(self.verdict, Allowed)
 
     @property

@@ -82,6 +82,7 @@ class NetworkRule:
 
     @property
     def pattern(self) -> DomainPattern:
+        """The host as an entry of a list."""
         return _rule_pattern(self.host, self.decision)
 
 

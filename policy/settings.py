@@ -111,10 +111,12 @@ class NetworkSettings:
 
     @property
     def http_bind(self) -> Bind:
+        """Where the HTTP proxy may listen."""
         return self.clamp(self.http_listen)
 
     @property
     def socks_bind(self) -> Bind:
+        """Where the SOCKS5 proxy may listen."""
         return self.clamp(self.socks_listen)
 
 
