@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from codex_network_proxy.policy.metrics import Gauges, prometheus_text
 from codex_network_proxy.policy.modes import NetworkMode
 
+from .child_route import live_route
 from .config_file import BUILT_IN
 from .control_socket import Command, ControlSocket
 
@@ -50,6 +52,7 @@ def commands(runtime: Runtime) -> Mapping[str, Command]:
         "metrics": lambda _: control.metrics(),
         "reload": lambda _: control.reload(),
         "mode": control.mode,
+        "route": lambda _: control.route(),
     }
 
 
@@ -100,6 +103,12 @@ class _Control:
             raise ValueError('write "limited"; to get back to the mode of the file, reload')
         self._runtime.live.set_network_mode(NetworkMode.LIMITED)
         return NetworkMode.LIMITED.value
+
+    def route(self) -> dict[str, object]:
+        """Where programs find this proxy. Names variables with secrets, and holds none."""
+        if self._runtime.given is not None:
+            raise ValueError("only its own command can reach this proxy")
+        return asdict(live_route(self._runtime))
 
     def _gauges(self) -> Gauges:
         runtime, policy = self._runtime, self._runtime.authority.policy

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .modes import NetworkMode
 from .settings import NetworkSettings
 
 HTTP_VARIABLES = (
@@ -77,8 +78,10 @@ class ChildRoute:
 
     @classmethod
     def of(cls, settings: NetworkSettings, http: str, socks: str | None, ca_bundle: str | None) -> ChildRoute:
-        """The route to a proxy with these settings."""
+        """The route to a proxy with these settings. In limited mode SOCKS lets nothing pass: HTTP is better then."""
         named = (injected.env for hook in settings.hooks for injected in hook.inject if injected.env)
+        if settings.mode is NetworkMode.LIMITED:
+            socks = None
         return cls(http, socks, ca_bundle, settings.allow_local_binding, tuple(dict.fromkeys(named)))
 
 
@@ -97,8 +100,7 @@ def child_env(base: Mapping[str, str], route: ChildRoute) -> dict[str, str]:
     env |= dict.fromkeys(ANY_VARIABLES, f"socks5h://{socks}" if socks else url)
     env |= dict.fromkeys(BYPASS_VARIABLES, _bypass(route))
     if route.java:
-        own = [text] if (text := env.get("JAVA_TOOL_OPTIONS", "").strip()) else []
-        env["JAVA_TOOL_OPTIONS"] = " ".join([*own, *_java_options(route)])
+        env["JAVA_TOOL_OPTIONS"] = " ".join([*_others(env.get("JAVA_TOOL_OPTIONS", "")), *_java_options(route)])
     if route.ca_bundle:
         env |= dict.fromkeys(CA_VARIABLES, route.ca_bundle)
     return env | {
@@ -122,6 +124,19 @@ def _bypass(route: ChildRoute) -> str:
     return LOCAL_BYPASS if route.allow_local_binding else ""
 
 
+_JAVA_PROPERTIES = (
+    "-Dhttp.nonProxyHosts=", "-Dhttp.proxyHost=", "-Dhttp.proxyPort=", "-Dhttps.proxyHost=", "-Dhttps.proxyPort=",
+    "-Djavax.net.ssl.trustStore",
+)  # fmt: skip
+
+
+def _others(options: str) -> list[str]:
+    """The user's own options: those of another start are not said again. A quoted text is left as it is."""
+    if '"' in options or "'" in options:
+        return [options.strip()]
+    return [word for word in options.split() if not word.startswith(_JAVA_PROPERTIES)]
+
+
 def _java_options(route: ChildRoute) -> list[str]:
     """The last word counts where Java is told twice. It has no variables for this, and bypasses loopback by itself."""
     host, _, port = _reachable(route.http).rpartition(":")
@@ -130,9 +145,13 @@ def _java_options(route: ChildRoute) -> list[str]:
     for scheme in ("http", "https"):
         options += [f"-D{scheme}.proxyHost={host.strip('[]')}", f"-D{scheme}.proxyPort={port}"]
     if route.java_roots:
-        options += [f"-Djavax.net.ssl.trustStore={route.java_roots}", "-Djavax.net.ssl.trustStoreType=PKCS12",
+        options += [f"-Djavax.net.ssl.trustStore={_quoted(route.java_roots)}", "-Djavax.net.ssl.trustStoreType=PKCS12",
                     f"-Djavax.net.ssl.trustStorePassword={JAVA_PASSWORD}"]  # fmt: skip
     return options
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if any(char.isspace() for char in path) else path
 
 
 def has_proxy_url_env_vars(environ: Mapping[str, str]) -> bool:

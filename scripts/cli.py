@@ -57,6 +57,10 @@ def command_parser() -> argparse.ArgumentParser:
     _serve_options(serve)
     run = commands.add_parser("run", help="run one command behind a proxy of its own", usage=RUN_USAGE)
     _run_options(run)
+    env = commands.add_parser("env", help="print the variables that lead a shell through the running proxy")
+    env.add_argument(
+        "--shell", choices=["bash", "fish", "json"], help="for which shell ($SHELL; bash is for any other)"
+    )
     check = commands.add_parser("check", help="validate the configuration without starting; exit 0 or 1")
     config = commands.add_parser("config", help="show the configuration that would be used")
     config.add_argument("--show", action="store_true", help="the policy in force, and the line of each part")
@@ -75,13 +79,13 @@ def command_parser() -> argparse.ArgumentParser:
     completion.add_argument("shell", choices=["bash", "zsh", "fish"], help="which shell")
     for command in (status, blocked):
         command.add_argument("--json", action="store_true", help="as JSON")
-    for command in (status, blocked, reload, mode):
+    for command in (env, status, blocked, reload, mode):
         command.add_argument("--pid", type=int, metavar="PID", help="of several proxies, the one with this process id")
     explain = commands.add_parser("explain", help="say why a request is allowed or blocked; exit 0 or 3")
     _explain_options(explain)
-    for command in (serve, run, check, config, init, learn, replay, explain):
+    for command in (serve, run, env, check, config, init, learn, replay, explain):
         command.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
-    for command in (serve, run, check, config, learn, replay, explain):
+    for command in (serve, run, env, check, config, learn, replay, explain):
         command.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's choice")
     for command in (serve, run):
         command.add_argument("--audit-log", type=Path, metavar="FILE", help="audit events as JSON lines")
@@ -90,6 +94,7 @@ def command_parser() -> argparse.ArgumentParser:
     for command, handler in (
         (serve, "serve:serve"),
         (run, "run_command:run"),
+        (env, "env_command:env"),
         (check, "config_commands:check"),
         (config, "config_commands:show"),
         (init, "config_commands:init"),

@@ -50,7 +50,7 @@ def mode(options: argparse.Namespace) -> int:
 
 def _for_each(options: argparse.Namespace, command: str, show: Any) -> int:
     try:
-        running = _running(options)
+        running = answering(options)
         answers = {pid: ask(path, command) for pid, path in running}
     except (ConfigError, NoAnswer) as error:
         return _failed(error)
@@ -64,7 +64,7 @@ def _for_each(options: argparse.Namespace, command: str, show: Any) -> int:
 
 def _tell_one(options: argparse.Namespace, command: str, argument: str) -> int:
     try:
-        running = _running(options)
+        running = answering(options)
         if len(running) > 1:
             pids = ", ".join(str(pid) for pid, _ in running)
             raise NoAnswer(f"several proxies run ({pids}); add --pid")
@@ -82,7 +82,7 @@ def _failed(error: ConfigError | NoAnswer) -> int:
     return 1
 
 
-def _running(options: argparse.Namespace) -> Sequence[tuple[int, Path]]:
+def answering(options: argparse.Namespace) -> Sequence[tuple[int, Path]]:
     """The proxies that answer, or the one that was asked for. Raises `NoAnswer`."""
     home = find_config(os.environ).home
     found = [(pid, path) for pid, path in socket_paths(home) if _is_alive(path)]

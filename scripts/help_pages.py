@@ -27,6 +27,10 @@ EXAMPLES = {
         "codex-proxy run --allow pypi.org -- pip download requests",
         "codex-proxy run --enforce --mode limited -- npm audit",
     ),
+    "env": (
+        'eval "$(codex-proxy env)"                            # bash, zsh',
+        "codex-proxy env | source                               # fish",
+    ),
     "check": ("codex-proxy check --config new.toml",),
     "learn": ("codex-proxy learn --from audit.jsonl",),
     "replay": ("codex-proxy replay audit.jsonl --config new.toml",),

@@ -9,17 +9,16 @@ import logging
 import os
 import resource
 import secrets
-import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from codex_network_proxy.addons.child_route import live_route, with_java
 from codex_network_proxy.addons.command_config import CommandConfig
 from codex_network_proxy.addons.config_file import ConfigWatch, find_config
-from codex_network_proxy.addons.java_trust import write_java_roots
 from codex_network_proxy.addons.runtime import RunOptions, Runtime
-from codex_network_proxy.policy.child_env import ChildRoute, child_env
+from codex_network_proxy.policy.child_env import child_env
 from codex_network_proxy.policy.config_values import Wrong, pattern_of
 from codex_network_proxy.policy.errors import ConfigError
 from codex_network_proxy.policy.modes import NetworkMode
@@ -101,7 +100,7 @@ async def _run(runtime: Runtime, config: CommandConfig, starter: Starter, comman
     try:
         order = Order(
             command,
-            child_env(os.environ, _route(runtime, own_network=config.own_network)),
+            child_env(os.environ, with_java(replace(live_route(runtime), own_network=config.own_network))),
             runtime.http_address or "",
             blocks.canary,
             open_files,
@@ -117,17 +116,6 @@ async def _run(runtime: Runtime, config: CommandConfig, starter: Starter, comman
     for line in await blocks.report(lambda one: smallest_rule(one, runtime.settings, origins, limited=config.limited)):
         print(line, file=sys.stderr)
     return code if code >= 0 else 128 - code
-
-
-def _route(runtime: Runtime, *, own_network: bool) -> ChildRoute:
-    # In limited mode SOCKS5 lets nothing pass: who may choose shall take HTTP.
-    socks = None if runtime.settings.mode is NetworkMode.LIMITED else runtime.socks_address
-    bundle = runtime.tls.interception.child_bundle if runtime.tls.interception else None
-    route = ChildRoute.of(runtime.settings, runtime.http_address or "", socks, str(bundle) if bundle else None)
-    if shutil.which("java") or os.environ.get("JAVA_HOME"):
-        roots = write_java_roots(bundle) if bundle else None
-        route = replace(route, java=True, java_roots=str(roots) if roots else None)
-    return replace(route, own_network=own_network)
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------

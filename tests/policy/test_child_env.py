@@ -14,6 +14,8 @@ from codex_network_proxy.policy.child_env import (
     child_env,
     has_proxy_url_env_vars,
 )
+from codex_network_proxy.policy.modes import NetworkMode
+from codex_network_proxy.policy.settings import NetworkSettings
 
 HTTP = ChildRoute("127.0.0.1:3128")
 BOTH = ChildRoute("127.0.0.1:3128", "127.0.0.1:8081")
@@ -106,6 +108,17 @@ def test_in_a_network_of_its_own_only_loopback_is_direct(local: bool, own_networ
 JAVA_PROXY = "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=3128 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=3128"
 
 
+def test_java_is_not_told_twice() -> None:
+    route = ChildRoute("127.0.0.1:3128", java=True, java_roots="/a folder/x.p12")
+    once = child_env({"JAVA_TOOL_OPTIONS": "-Xmx1g"}, ChildRoute("127.0.0.1:9", java=True, java_roots="/y.p12"))
+    again = child_env(once, route)["JAVA_TOOL_OPTIONS"]
+    assert again.startswith(f"-Xmx1g -Dhttp.nonProxyHosts= {JAVA_PROXY} -D")
+    assert again.count("trustStore=") == again.count("proxyPort=3128") - 1 == 1
+    assert '-Djavax.net.ssl.trustStore="/a folder/x.p12"' in again
+    quoted = child_env({"JAVA_TOOL_OPTIONS": again}, route)["JAVA_TOOL_OPTIONS"]
+    assert quoted.startswith(again), "what is quoted is left alone; the last word counts"
+
+
 @pytest.mark.parametrize(
     ("base", "route", "expected"),
     [
@@ -184,3 +197,9 @@ def test_whether_an_environment_names_a_proxy(environ: dict[str, str], expected:
 @pytest.mark.parametrize("name", [*HTTP_VARIABLES, *ANY_VARIABLES])
 def test_every_variable_that_is_set_counts_as_naming_one(name: str) -> None:
     assert has_proxy_url_env_vars({name: "http://127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(("mode", "socks"), [(NetworkMode.FULL, "127.0.0.1:8081"), (NetworkMode.LIMITED, None)])
+def test_limited_mode_leads_nobody_to_socks(mode: NetworkMode, socks: str | None) -> None:
+    route = ChildRoute.of(NetworkSettings(mode=mode), "127.0.0.1:3128", "127.0.0.1:8081", None)
+    assert route.socks == socks
