@@ -13,7 +13,7 @@ from tests.kit.fleet import Fleet
 from tests.kit.origins import HttpOrigin
 from tests.kit.policies import LIMITED, OPEN, STRICT, Policy
 from tests.kit.proxy import Event, ProxyProcess
-from tests.kit.raw import Client, connect, exchange, get, request
+from tests.kit.raw import Client, connect, exchange, fresh_connection, get, request
 from tests.kit.socks_client import SocksClient
 
 FIELDS = {
@@ -98,7 +98,7 @@ def test_each_decision_is_one_event(
 ) -> None:
     proxy = fleet.get(policy, fast_path)
     target = f"{host}:{origin.port}"
-    with Client(proxy.http) as client:
+    with Client(proxy.http, sock=fresh_connection(proxy.http)) as client:
         head = connect(target) if method == "CONNECT" else request(method, f"http://{target}/secret/path?token=canary")
         answer = client.ask(head, method)
         events = from_client(proxy, client.address, len(rows))
@@ -145,7 +145,7 @@ def test_each_decision_on_socks_is_one_event(
 
 
 def test_an_allowed_request_names_rule_and_address(proxy: ProxyProcess, origin: HttpOrigin) -> None:
-    with Client(proxy.http) as client:
+    with Client(proxy.http, sock=fresh_connection(proxy.http)) as client:
         assert client.ask(get(f"http://a.sub.test:{origin.port}/t")).status == 200
         (event,) = from_client(proxy, client.address, 1)
     assert event["network.policy.rule"] == "*.sub.test"

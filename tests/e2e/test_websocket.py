@@ -9,7 +9,7 @@ from tests.kit.fleet import Fleet
 from tests.kit.origins import HttpOrigin
 from tests.kit.policies import LIMITED, OPEN
 from tests.kit.proxy import ProxyProcess
-from tests.kit.raw import Client, connect
+from tests.kit.raw import Client, connect, fresh_connection
 from tests.kit.websocket import BINARY, CLOSE, TEXT, read_frame, send_message, upgrade
 
 
@@ -86,7 +86,7 @@ def test_an_unasked_switch_is_a_bad_answer(proxy: ProxyProcess, at: str) -> None
 
 def test_the_upgraded_connection_is_on_record_once(fleet: Fleet, fast_path: bool, at: str) -> None:
     proxy = fleet.get(OPEN, fast_path)
-    with Client(proxy.http) as client:
+    with Client(proxy.http, sock=fresh_connection(proxy.http)) as client:
         assert upgrade(client, f"http://{at}/ws", at).status == 101
         address = client.address
         converse(client)

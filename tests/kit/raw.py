@@ -11,6 +11,9 @@ from .wire import Ended, Response, Stream, read_response
 
 TIMEOUT = 10.0
 
+# Addresses that clients of this module have had.
+_used: set[tuple[str, int]] = set()
+
 
 def split_address(address: str) -> tuple[str, int]:
     """`127.0.0.1:80` or `[::1]:80` as `socket.connect` wants it."""
@@ -18,11 +21,28 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def fresh_connection(address: str, timeout: float = TIMEOUT) -> socket.socket:
+    """Comes from an address that no client had before: in an audit log that is shared, it names this one alone."""
+    host, port = split_address(address)
+    while True:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        sock.bind((host, 0))
+        own = sock.getsockname()[:2]
+        if own not in _used:
+            break
+        sock.close()
+    _used.add(own)
+    sock.settimeout(timeout)
+    sock.connect((host, port))
+    return sock
+
+
 class Client:
     """One TCP connection, new or already made. Every wait ends after `timeout` seconds with `TimeoutError`."""
 
     def __init__(self, address: str, timeout: float = TIMEOUT, sock: socket.socket | None = None) -> None:
         self.sock: socket.socket = sock or socket.create_connection(split_address(address), timeout)
+        _used.add(self.sock.getsockname()[:2])
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = Stream(self.sock)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from .proxy import ProxyProcess
-from .raw import TIMEOUT, Client, split_address
+from .raw import TIMEOUT, Client, fresh_connection
 
 CONNECT, BIND, ASSOCIATE = 1, 2, 3
 GREETING, GRANTED = b"\x05\x01\x00", b"\x05\x00"
@@ -15,8 +14,6 @@ GREETING, GRANTED = b"\x05\x01\x00", b"\x05\x00"
 NO_METHOD = b"\x05\xff"
 
 IPAddress = IPv4Address | IPv6Address
-# Addresses that clients of this module have had. Each is used once, so that it names one client in the audit log.
-_used: set[tuple[str, int]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class SocksClient(Client):
     """One TCP connection to a SOCKS5 port, from an address that no other client of this process has had."""
 
     def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
-        super().__init__(address, timeout, _dial_from_a_fresh_address(address, timeout))
+        super().__init__(address, timeout, fresh_connection(address, timeout))
 
     def greet(self, greeting: bytes = GREETING, step: int | None = None) -> bytes:
         """The two bytes of the server's choice."""
@@ -76,21 +73,6 @@ class SocksClient(Client):
         assert self.greet() == GRANTED
         self.send(socks_request(host, port, command))
         return self.reply()
-
-
-def _dial_from_a_fresh_address(address: str, timeout: float) -> socket.socket:
-    host, port = split_address(address)
-    while True:
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        sock.bind((host, 0))
-        own = sock.getsockname()[:2]
-        if own not in _used:
-            break
-        sock.close()
-    _used.add(own)
-    sock.settimeout(timeout)
-    sock.connect((host, port))
-    return sock
 
 
 def socks_tunnel(proxy: ProxyProcess, host: bytes | str, port: int) -> SocksClient:
