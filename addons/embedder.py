@@ -10,9 +10,14 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 NAME = "codex-network-proxy-callbacks"
+
+
+class TriedToExit(Exception):
+    """A function raised what ends a program. In the proxy's thread it would end every proxy of the process."""
 
 
 class Embedder:
@@ -21,6 +26,7 @@ class Embedder:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._is_over = False
 
     def begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """From now on functions run in `loop`; in a thread of their own without one."""
@@ -31,7 +37,10 @@ class Embedder:
 
         def run() -> None:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.get_loop().run_forever()
+                while not self._is_over:
+                    # One function that wants to exit must not end the others.
+                    with suppress(SystemExit, KeyboardInterrupt):
+                        runner.get_loop().run_forever()
 
         self._thread = threading.Thread(target=run, name=NAME, daemon=True)
         try:
@@ -43,6 +52,7 @@ class Embedder:
 
     def end(self) -> threading.Thread | None:
         """Starts to end the thread, when there is one, and answers with it."""
+        self._is_over = True
         if self._thread is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
         return self._thread
@@ -50,7 +60,8 @@ class Embedder:
     def outside[Argument](self, function: Callable[[Argument], object]) -> Callable[[Argument], Awaitable[Any]]:
         """The program's function as one for the proxy's own loop: it runs outside, and its answer comes back.
 
-        The function may be async or plain. Raises what it raises, and `RuntimeError` when its loop is closed.
+        The function may be async or plain. Raises what it raises, but `TriedToExit` for a `SystemExit` and its like,
+        and `RuntimeError` when its loop is closed.
         """
 
         async def run(argument: Argument) -> object:
@@ -67,7 +78,10 @@ class Embedder:
         except RuntimeError:
             call.close()
             raise
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise TriedToExit(type(error).__name__) from None
 
 
 async def _finished[Argument](function: Callable[[Argument], object], argument: Argument) -> object:

@@ -41,12 +41,17 @@ class LibraryThread:
             self._loop.close()
             raise
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the thread's process, and no child of it after a fork."""
+        return os.getpid() == self._pid
+
     def submit[Result](self, start: Callable[[], Coroutine[Any, Any, Result]]) -> Future[Result]:
         """Runs a coroutine in the thread's loop. Cancelling the future cancels it.
 
         Raises `RuntimeError` when the thread has ended, as it has in a child after a fork.
         """
-        if os.getpid() != self._pid:
+        if not self.is_here:
             raise RuntimeError("a proxy does not survive a fork; build another one in the child")
         call = _started(start)
         with self._calls_lock:
@@ -102,7 +107,7 @@ def enter() -> LibraryThread:
     """The thread, started when nobody used it. Each call needs its `leave`. Raises `RuntimeError`."""
     global _current, _last
     with _lock:
-        if _current is None or _current._pid != os.getpid():
+        if _current is None or not _current.is_here:
             predecessor = _last if _last is not None and _last.is_alive() else None
             _current = LibraryThread(predecessor)
             _last = _current.thread

@@ -82,7 +82,7 @@ class _Calls[Item]:
         for item in items:
             try:
                 result = self._function(item)
-            except Exception as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
                 # The text of the error may hold anything: only its kind is logged.
                 raise Lost(type(error).__name__) from error
             if inspect.iscoroutine(result):

@@ -68,7 +68,10 @@ class ProxyLife:
             return running.thread.submit(running.start)
 
     def end(self) -> Future[None]:
-        """Starts to end the proxy; harmless when called again. Done when `ended` is."""
+        """Starts to end the proxy; harmless when called again. Done when `ended` is.
+
+        In a child after a fork there is nothing to end: the proxy is the parent's.
+        """
         with self._lock:
             if not self._ending:
                 self._ending = True
@@ -119,9 +122,11 @@ class ProxyLife:
     def __del__(self) -> None:
         if self._ending or sys.is_finalizing():
             return
-        if self._running:
-            warnings.warn(f"a proxy on {self.runtime.http_address} was never shut down", ResourceWarning, stacklevel=2)
-        _end(self._running, self.runtime, self._embedder, lambda _: None)
+        running, address = self._running, self.runtime.http_address
+        # Ended first: a warning may be an error.
+        _end(running, self.runtime, self._embedder, lambda _: None)
+        if running and running.thread.is_here:
+            warnings.warn(f"a proxy on {address} was never shut down", ResourceWarning, stacklevel=2)
 
 
 class _Running:
@@ -165,7 +170,10 @@ Over = Callable[[list[threading.Thread]], None]
 
 
 def _end(running: _Running | None, runtime: Runtime, embedder: Embedder, over: Over) -> None:
-    """Stops the proxy, and the thread when no other proxy is in it; `over` is told which threads still have to end."""
+    """Stops the proxy, and the thread when no other proxy is in it; `over` is told which threads still have to end.
+
+    Where the thread is gone, as in a child after a fork, there is nothing to stop.
+    """
     if running is None:
         closing = in_thread(runtime.close)
         closing.add_done_callback(lambda _: over(_threads(closing.thread, embedder.end())))
@@ -180,7 +188,12 @@ def _end(running: _Running | None, runtime: Runtime, embedder: Embedder, over: O
     def left(leaving: Future[None]) -> None:
         over(_threads(embedder.end(), thread.thread if leaving is thread.ended else None))
 
-    thread.submit(running.stop).add_done_callback(stopped)
+    try:
+        stopping = thread.submit(running.stop)
+    except RuntimeError:
+        over([])
+    else:
+        stopping.add_done_callback(stopped)
 
 
 def _threads(*threads: threading.Thread | None) -> list[threading.Thread]:

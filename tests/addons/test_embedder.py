@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from codex_network_proxy.addons.embedder import NAME, Embedder
+from codex_network_proxy.addons.embedder import NAME, Embedder, TriedToExit
 
 PATIENCE = 10.0
 
@@ -74,6 +75,51 @@ def test_what_it_raises_comes_back() -> None:
 
     with pytest.raises(KeyError, match="canary"):
         asyncio.run(in_this_loop(lambda embedder: embedder.outside(broken)(1)))
+
+
+async def leave_later(_: int) -> None:
+    await asyncio.sleep(0)
+    sys.exit(3)
+
+
+def leave_at_once(_: int) -> None:
+    sys.exit(3)
+
+
+async def interrupt(_: int) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("function", [leave_later, leave_at_once, interrupt])
+def test_one_that_wants_to_exit_ends_neither_the_caller_nor_the_others(function: Callable[[int], object]) -> None:
+    embedder = Embedder()
+    embedder.begin(None)
+
+    async def caller() -> object:
+        with pytest.raises(TriedToExit, match=r"SystemExit|KeyboardInterrupt"):
+            await embedder.outside(function)(1)
+        return await embedder.outside(plain)(1)
+
+    assert from_another_thread(caller) == (2, NAME)
+    thread = embedder.end()
+    assert thread
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_the_programs_own_loop_may_exit() -> None:
+    """What a function of the program raises there is the program's business; the caller is told."""
+    told: list[str] = []
+
+    async def caller(embedder: Embedder) -> None:
+        try:
+            await embedder.outside(leave_later)(1)
+        except TriedToExit as error:
+            told.append(str(error))
+
+    with pytest.raises(SystemExit):
+        asyncio.run(in_this_loop(caller))
+    assert told == ["SystemExit"]
 
 
 def test_who_is_no_longer_waited_for_is_cancelled() -> None:

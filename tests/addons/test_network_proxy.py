@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from pathlib import Path
 
@@ -135,6 +136,19 @@ def test_a_decider_denies(decider: object, reason: str, tmp_path: Path, caplog: 
 
     asyncio.run(main())
     assert "canary" not in caplog.text
+
+
+def test_a_decider_that_wants_to_exit_denies_and_no_proxy_ends(tmp_path: Path) -> None:
+    def leave(request: NetworkPolicyRequest) -> NetworkDecision:
+        sys.exit(3)
+
+    with (
+        builder(tmp_path / "one").policy_decider(leave).start_sync() as one,
+        builder(tmp_path / "two").start_sync() as two,
+    ):
+        for proxy in (one, two, one):
+            assert asyncio.run(tunnel(proxy, "other.test", 443)).status == 403
+    assert reasons(one) == [("other.test", "policy_denied")] * 2
 
 
 def test_a_decider_whose_loop_is_gone_denies(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -161,6 +162,10 @@ def _raise_at_once(item: int) -> None:
     raise OwnError("a secret")
 
 
+def _exit(item: int) -> None:
+    sys.exit(3)
+
+
 def _forgets_to_await(item: int) -> object:
     return _raise(item)
 
@@ -169,6 +174,7 @@ def _forgets_to_await(item: int) -> object:
     ("broken", "why"),
     [
         pytest.param(_raise_at_once, "OwnError", id="raises"),
+        pytest.param(_exit, "SystemExit", id="wants to exit"),
         pytest.param(
             _forgets_to_await, "it returned a coroutine; write it with `async def`", id="returns what it should await"
         ),

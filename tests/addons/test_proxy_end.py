@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +18,21 @@ from codex_network_proxy import (
     NetworkDecision,
     NetworkPolicyRequest,
 )
+from codex_network_proxy.addons.library_thread import NAME
 from tests.kit.leaks import holdings
 
-from .library_kit import ask, builder, tunnel
+from .library_kit import PATIENCE, ask, builder, tunnel
+
+
+@contextmanager
+def unraisable() -> Iterator[list[type[BaseException] | None]]:
+    """What is raised where nobody can catch it."""
+    raised: list[type[BaseException] | None] = []
+    before, sys.unraisablehook = sys.unraisablehook, lambda told: raised.append(told.exc_type)
+    try:
+        yield raised
+    finally:
+        sys.unraisablehook = before
 
 
 def test_shutdown_may_be_called_again_and_by_several(tmp_path: Path) -> None:
@@ -107,6 +125,35 @@ def test_a_proxy_that_is_forgotten_ends_and_says_so(tmp_path: Path) -> None:
         assert holdings().descriptors == before.descriptors
 
     asyncio.run(main())
+
+
+def test_a_proxy_that_is_forgotten_ends_where_warnings_are_errors(tmp_path: Path) -> None:
+    proxy = builder(tmp_path).start_sync()
+    address, thread = proxy.http_address, next(one for one in threading.enumerate() if one.name == NAME)
+    with warnings.catch_warnings(), unraisable() as raised:
+        warnings.simplefilter("error")
+        del proxy
+    thread.join()
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(ask(address, b""))
+    assert raised == [ResourceWarning]
+
+
+def test_in_a_child_after_a_fork_the_proxy_is_over_and_the_parents_goes_on(tmp_path: Path) -> None:
+    with builder(tmp_path).start_sync() as proxy:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads: the child has none of them
+            child = os.fork()
+        if not child:
+            try:
+                signal.alarm(int(PATIENCE))
+                proxy.shutdown_sync()
+                proxy.shutdown_sync()
+                os._exit(0 if proxy.handle.is_over and not proxy.blocked_snapshot() else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert asyncio.run(tunnel(proxy, "other.test", 443)).status == 403
 
 
 def test_a_proxy_that_was_built_and_never_run_leaves_nothing(tmp_path: Path) -> None:
