@@ -228,8 +228,24 @@ class NetworkProxy:
         one that the proxy would refuse. Raises `InvalidHost`, a `ValueError`, for what is no request, and
         `ConfigError` while the configuration file is broken.
         """
+        return await _outcome(self._explain(target, method, headers, protocol))
+
+    def explain_sync(
+        self,
+        target: str,
+        *,
+        method: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        protocol: NetworkProtocol | None = None,
+    ) -> Explanation:
+        """As `explain`, for code without an event loop."""
+        return self._explain(target, method, headers, protocol).result()
+
+    def _explain(
+        self, target: str, method: str | None, headers: Sequence[tuple[str, str]], protocol: NetworkProtocol | None
+    ) -> Future[Explanation]:
         asked = questions(target, method=method, headers=headers, protocol=protocol)
-        return await _outcome(self._life.submit(lambda: self._life.runtime.explain(*asked)))
+        return self._life.submit(lambda: self._life.runtime.explain(*asked))
 
     async def host_blocked(self, host: str, port: int) -> str | None:
         """Why the lists or the addresses block a host, or `None`; leaves mode, hooks and the decider aside."""

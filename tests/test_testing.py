@@ -27,6 +27,7 @@ def test_a_policy_from_a_dict(network_proxy: NetworkProxyFactory, origin: HttpOr
         assert answer.status == (200 if host == "api.test" else 403)
     assert proxy.blocked() == [f"other.test:{origin.port}"]
     assert [entry.reason for entry in proxy.blocked_snapshot()] == ["not_allowed"]
+    assert proxy.explain_sync(f"other.test:{origin.port}").allowed is False
 
 
 def test_without_a_policy_nothing_is_allowed(network_proxy: NetworkProxyFactory) -> None:

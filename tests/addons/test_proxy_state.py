@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codex_network_proxy import ConfigError, NetworkMode, NetworkProxyState, NetworkSettings
+from codex_network_proxy import ConfigError, NetworkMode, NetworkProxy, NetworkProxyState, NetworkSettings
 from codex_network_proxy.addons import reload
 from codex_network_proxy.addons.proxy_state import StateConfig
 
@@ -62,3 +62,17 @@ def test_a_change_is_noticed_until_it_is_loaded(tmp_path: Path) -> None:
     assert [look.changed() for look in looks] == [True, True]
     assert looks[0].load().settings.enabled
     assert [look.changed() for look in looks] == [False, True]
+
+
+def test_a_file_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "RELOAD_INTERVAL", 0.001)
+    head = 'default_permissions = "p"\n[permissions.p.network]\nenabled = true\nproxy_url = "http://127.0.0.1:0"\n'
+    (tmp_path / "config.toml").write_text(head)
+
+    async def main() -> None:
+        made = NetworkProxy.builder().home(tmp_path).socks_addr("127.0.0.1:0")
+        async with made.start() as proxy:
+            (tmp_path / "config.toml").write_text(head + 'mode = "limited"\n')
+            await until(lambda: proxy.network_mode is NetworkMode.LIMITED)
+
+    asyncio.run(main())
