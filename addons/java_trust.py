@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 
 from cryptography import x509
@@ -31,8 +32,8 @@ def write_java_roots(bundle: Path) -> Path | None:
 
 def java_store(bundle: bytes) -> bytes:
     """Every certificate of a PEM bundle in a PKCS #12 store, marked as trusted in the way Java wants it."""
-    certificates = [
-        pkcs12.PKCS12Certificate(certificate, b"root-%d" % number)
-        for number, certificate in enumerate(x509.load_pem_x509_certificates(bundle))
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old roots have oddities that cryptography announces to take offence at
+        roots = x509.load_pem_x509_certificates(bundle)
+    certificates = [pkcs12.PKCS12Certificate(root, b"root-%d" % number) for number, root in enumerate(roots)]
     return pkcs12.serialize_java_truststore(certificates, BestAvailableEncryption(JAVA_PASSWORD.encode()))

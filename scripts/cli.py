@@ -75,6 +75,8 @@ def command_parser() -> argparse.ArgumentParser:
     reload = commands.add_parser("reload", help="make the running proxy read its configuration now")
     mode = commands.add_parser("mode", help="narrow the mode of the running proxy until the next reload")
     mode.add_argument("mode", choices=["limited"], help="GET, HEAD and OPTIONS only")
+    doctor = commands.add_parser("doctor", help="try out the programs here, and look at what the proxy needs")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
     completion = commands.add_parser("completion", help="print a script that lets a shell complete these commands")
     completion.add_argument("shell", choices=["bash", "zsh", "fish"], help="which shell")
     for command in (status, blocked):
@@ -83,9 +85,9 @@ def command_parser() -> argparse.ArgumentParser:
         command.add_argument("--pid", type=int, metavar="PID", help="of several proxies, the one with this process id")
     explain = commands.add_parser("explain", help="say why a request is allowed or blocked; exit 0 or 3")
     _explain_options(explain)
-    for command in (serve, run, env, check, config, init, learn, replay, explain):
+    for command in (serve, run, env, check, config, init, learn, replay, explain, doctor):
         command.add_argument("--config", type=Path, metavar="FILE", help="instead of $CODEX_HOME/config.toml")
-    for command in (serve, run, env, check, config, learn, replay, explain):
+    for command in (serve, run, env, check, config, learn, replay, explain, doctor):
         command.add_argument("--profile", metavar="NAME", help="the permissions profile, instead of the file's choice")
     for command in (serve, run):
         command.add_argument("--audit-log", type=Path, metavar="FILE", help="audit events as JSON lines")
@@ -105,6 +107,7 @@ def command_parser() -> argparse.ArgumentParser:
         (reload, "control_commands:reload"),
         (mode, "control_commands:mode"),
         (explain, "explain_command:explain_command"),
+        (doctor, "doctor:doctor"),
         (completion, "completion:completion"),
     ):
         command.set_defaults(handler=handler)

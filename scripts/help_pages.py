@@ -39,6 +39,7 @@ EXAMPLES = {
         "codex-proxy explain api.test:22 --protocol socks5_tcp",
     ),
     "status": ("codex-proxy status --json",),
+    "doctor": ("codex-proxy doctor --json",),
     "completion": (
         "source <(codex-proxy completion bash)                  # in ~/.bashrc",
         "source <(codex-proxy completion zsh)                   # in ~/.zshrc",
