@@ -87,7 +87,10 @@ class InProcessEngine:
                 handover.sock.close()
                 raise
             # From here on the socket is the transport's: closing it behind its back would hit whoever gets the number.
-            await self._run(handover, reader, writer)
+            if writer.get_extra_info("peername") is None:
+                writer.transport.abort()  # the client has reset the connection already
+            else:
+                await self._run(handover, reader, writer)
         finally:
             handover.done()
 

@@ -32,8 +32,12 @@ def _belongs_to_this_machine(address: IPAddress) -> bool:
         return True
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
+        probe = socket.socket(family, socket.SOCK_DGRAM)
     except OSError:
-        return False
+        return True  # nobody can tell, as when there are no more descriptors
+    with probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
     return True

@@ -19,7 +19,7 @@ from codex_network_proxy.addons.reload import cut_after_changes
 from codex_network_proxy.addons.runtime import RunOptions, Runtime
 from codex_network_proxy.policy.decision import ClientScope, NetworkPolicyRequest, Verdict
 from tests.kit.tls import TestAuthority
-from tests.socks.sockets import tcp_pair
+from tests.socks.sockets import PATIENCE, reset, tcp_pair
 
 from .engine_kit import HOOKED, NAMES, Answer, Lab, Peer, configuration, laboratory, polite
 from .http1_requests import get
@@ -135,6 +135,21 @@ def test_under_another_engines_options_nobody_is_served(
 
     play(scenario, tmp_path)
     assert "an engine connection failed (RuntimeError)" in caplog.messages
+
+
+def test_a_client_that_has_reset_its_connection_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        async with laboratory(tmp_path) as lab:
+            engine, done = InProcessEngine(lab.master, lab.runtime), asyncio.Event()
+            ours, theirs = tcp_pair()
+            reset(ours)
+            engine.take(HandOver(theirs, get(1), "127.0.0.1:5", None, done.set))
+            await asyncio.wait_for(done.wait(), PATIENCE)
+            await engine.wait_closed()
+            assert theirs.fileno() == -1
+
+    asyncio.run(run())
+    assert "an engine connection failed (TypeError)" not in caplog.messages
 
 
 def test_what_the_embedding_code_said_of_a_client_reaches_every_question(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from ipaddress import ip_address
 
 import pytest
@@ -26,6 +28,17 @@ def test_the_proxy_knows_its_own_listeners(address: str, port: int, own: bool) -
     listeners = OwnListeners()
     listeners.add(3128)
     assert listeners(ip_address(address), port) is own
+
+
+def test_without_a_descriptor_to_find_out_an_address_counts_as_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_files(*arguments: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    listeners = OwnListeners()
+    listeners.add(3128)
+    monkeypatch.setattr(socket, "socket", out_of_files)
+    assert listeners(ip_address("93.184.216.34"), 3128)
+    assert not listeners(ip_address("93.184.216.34"), 3129)
 
 
 def test_a_closed_listener_is_forgotten() -> None:
