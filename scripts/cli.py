@@ -11,6 +11,7 @@ from pathlib import Path
 from codex_network_proxy import __version__
 from codex_network_proxy.policy.decision import NetworkProtocol
 
+from .first_config import PRESETS
 from .help_pages import Parser, exit_codes
 
 RUN_USAGE = "codex-proxy run [OPTION]... -- COMMAND [WORD]..."
@@ -65,6 +66,9 @@ def command_parser() -> argparse.ArgumentParser:
     config = commands.add_parser("config", help="show the configuration that would be used")
     config.add_argument("--show", action="store_true", help="the policy in force, and the line of each part")
     init = commands.add_parser("init", help="write a configuration file to start from; never overwrites one")
+    init.add_argument(
+        "--preset", action="append", default=[], choices=list(PRESETS), help="for this kind of work; repeatable"
+    )
     learn = commands.add_parser("learn", help="propose the tightest allowlist for what an audit log has seen")
     learn.add_argument("--from", dest="log", type=Path, metavar="FILE", help="an audit log, instead of the proxy's own")
     replay = commands.add_parser("replay", help="show which past requests another configuration would change")

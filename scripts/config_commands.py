@@ -13,6 +13,8 @@ from codex_network_proxy.policy.effective import effective_lines
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ConfigError
 
+from .first_config import first_config
+
 
 def check(options: argparse.Namespace) -> int:
     """Validates and lints; prints each problem on a line of its own. 0 when the proxy would start."""
@@ -52,7 +54,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def init(options: argparse.Namespace) -> int:
-    """Writes the embedded configuration as a file to start from; never overwrites one."""
+    """Writes a commented file to start from; never overwrites one."""
     try:
         path: Path = options.config or find_config(os.environ, None).home / "config.toml"
     except ConfigError as error:
@@ -60,7 +62,7 @@ def init(options: argparse.Namespace) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(default_config_text())
+            file.write(first_config(options.preset))
     except FileExistsError:
         print(f"{path} exists already and was left as it is", file=sys.stderr)
         return 1

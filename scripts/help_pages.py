@@ -32,6 +32,7 @@ EXAMPLES = {
         "codex-proxy env | source                               # fish",
     ),
     "check": ("codex-proxy check --config new.toml",),
+    "init": ("codex-proxy init --preset python --preset github-read",),
     "learn": ("codex-proxy learn --from audit.jsonl",),
     "replay": ("codex-proxy replay audit.jsonl --config new.toml",),
     "explain": (

@@ -9,6 +9,7 @@ import pytest
 
 from codex_network_proxy.policy.config import default_config_text
 from codex_network_proxy.scripts.cli import main
+from codex_network_proxy.scripts.first_config import first_config
 from codex_network_proxy.scripts.serve import write_ready_file
 
 GOOD = 'default_permissions = "p"\n[permissions.p.network]\nenabled = true\nallowed_domains = ["a.test"]\n'
@@ -113,7 +114,7 @@ def test_init_writes_a_file_that_loads_and_never_overwrites(home: Path, capsys: 
 def test_init_makes_the_folder(home: Path) -> None:
     target = home / "new" / "config.toml"
     assert main(["init", "--config", str(target)]) == 0
-    assert target.read_text() == default_config_text()
+    assert target.read_text() == first_config([])
 
 
 def test_serve_is_the_default_command_and_ends_when_disabled(home: Path, caplog: pytest.LogCaptureFixture) -> None:
