@@ -35,6 +35,7 @@ def test_the_ready_file_says_who_and_where(tmp_path: Path) -> None:
             assert port in [bound for _, bound in proxy.world.binds()] or 0 in [port for _, port in proxy.world.binds()]
             Client(ready[name]).sock.close()
         assert "ca" in ready
+        proxy.until_printed(f"SOCKS5 proxy listening on {ready['socks']}\n")
         lines = [line for line in proxy.output.splitlines() if "listening" in line]
         assert lines == [
             f"HTTP proxy listening on {ready['http']}",
