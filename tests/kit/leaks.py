@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,14 @@ class Holdings:
     log_handlers: tuple[logging.Handler, ...]
     environment: tuple[tuple[str, str], ...]
     frozen: int
+
+    def beyond(self, before: Holdings) -> list[str]:
+        """What is held now and was not then. Servers of the test may meanwhile have let go of something."""
+        found = [*(Counter(self.descriptors) - Counter(before.descriptors)).elements()]
+        found += (Counter(self.threads) - Counter(before.threads)).elements()
+        found += ["a task"] * (self.tasks - before.tasks)
+        same = ("handlers", "log_handlers", "environment", "frozen")
+        return found + [name for name in same if getattr(self, name) != getattr(before, name)]
 
 
 def holdings() -> Holdings:
@@ -42,6 +51,8 @@ def holdings() -> Holdings:
 
 def _descriptors() -> tuple[str, ...]:
     """What each descriptor is: `socket`, `anon_inode:[eventpoll]`, or a path. Numbers differ each time."""
+    if not Path("/proc/self/fd").is_dir():
+        return ("descriptor",) * len(os.listdir("/dev/fd"))  # macOS tells their number only
     kinds = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
