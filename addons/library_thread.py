@@ -13,7 +13,8 @@ from .shared_engine import SharedEngine
 
 NAME = "codex-network-proxy"
 
-_lock = threading.Lock()
+# Both kinds of lock may be taken again by the one who holds them: a proxy that is collected at that moment ends itself.
+_lock = threading.RLock()
 _current: LibraryThread | None = None
 _last: threading.Thread | None = None
 
@@ -31,7 +32,7 @@ class LibraryThread:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._pid = os.getpid()
-        self._calls_lock = threading.Lock()
+        self._calls_lock = threading.RLock()
         self._calls: set[Future[Any]] = set()
         # A daemon: a program that forgets to shut a proxy down can end all the same.
         self.thread = threading.Thread(target=self._run, args=(predecessor,), name=NAME, daemon=True)
@@ -66,6 +67,9 @@ class LibraryThread:
 
     def call[Result](self, function: Callable[[], Result]) -> Result:
         """Runs a function in the thread, waits for it, and answers or raises what it does."""
+        if threading.current_thread() is self.thread:
+            # Log handlers of the program are called here, too.
+            return function()
 
         async def run() -> Result:
             return function()

@@ -161,8 +161,8 @@ class NetworkProxy:
 
         `env` is `child_env(base)`, and leads to listeners of their own. Requests that arrive there carry these words
         in the decider's `NetworkPolicyRequest` and `execution_id` in the audit. At the end the listeners and what came
-        through them are closed. Entering raises `RuntimeError` when the proxy does not run, and `OSError` when there
-        is no free port.
+        through them are closed. Raises `ValueError` for words that are no text. Entering raises `RuntimeError` when the
+        proxy does not run, and `OSError` when there is no free port.
         """
 
         def environment(opened: ScopeListeners) -> dict[str, str]:

@@ -157,7 +157,7 @@ class NetworkProxyBuilder:
     def audit_metadata(self, metadata: Mapping[str, str | None]) -> Self:
         """Added to each audit event, such as `conversation.id`; unset values are left out.
 
-        Raises `ValueError` for a name that may not be set.
+        Raises `ValueError` for a name that may not be set, and for a value that is no text.
         """
         audit_metadata(metadata)
         self._metadata = dict(metadata)

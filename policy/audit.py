@@ -35,10 +35,15 @@ _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one that keeps 
 
 
 def audit_metadata(values: Mapping[str, str | None]) -> Metadata:
-    """The metadata for every event; unset values are left out. Raises `ValueError` for a name it may not set."""
-    for name in values:
+    """The metadata for every event; unset values are left out.
+
+    Raises `ValueError` for a name it may not set, and for a value that is no text.
+    """
+    for name, value in values.items():
         if name not in METADATA_NAMES:
             raise ValueError(f"audit metadata {name!r}: use one of {', '.join(METADATA_NAMES)}")
+        if not isinstance(value, str | None):
+            raise ValueError(f"audit metadata {name!r} is of type {type(value).__name__}; write a string")
     return tuple((name, value) for name in METADATA_NAMES if (value := values.get(name)))
 
 

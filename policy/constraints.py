@@ -20,6 +20,13 @@ from .unix_paths import normalize_socket_path
 LISTED = 20
 """Entries of a list that a message names."""
 
+LISTS = ("allowed_domains", "denied_domains", "allow_unix_sockets")
+"""What constraints and requirements have as lists."""
+
+_SWITCHES = (
+    "enabled", "allow_upstream_proxy", "dangerously_allow_non_loopback_proxy", "dangerously_allow_all_unix_sockets",
+    "allowlist_expansion_enabled", "denylist_expansion_enabled", "allow_local_binding",
+)  # fmt: skip
 _DISABLED = "false (disabled by managed config)"
 _RANKS = {NetworkMode.LIMITED: 0, NetworkMode.FULL: 1}
 
@@ -47,6 +54,11 @@ class Constraints:
     allow_local_binding: bool | None = None
 
     def __post_init__(self) -> None:
+        take_lists(self)
+        for name in _SWITCHES:
+            # A 0 or "false" from elsewhere must not pass for no bound at all.
+            if not isinstance(value := getattr(self, name), bool | None):
+                raise ValueError(f"network proxy constraints are invalid: {name} is {shown(value)}; use True or False")
         if self.mode is not None and not isinstance(self.mode, NetworkMode):
             raise ValueError(f"network proxy constraints are invalid: mode is {shown(self.mode)}; use a NetworkMode")
         for name, entries in (("allowed_domains", self.allowed_domains), ("denied_domains", self.denied_domains)):
@@ -54,6 +66,22 @@ class Constraints:
                 managed_patterns(entries or ())
             except InvalidPattern as error:
                 raise ValueError(f"network proxy constraints are invalid: {name} {error}") from None
+
+
+def take_lists(given: object) -> None:
+    """Makes tuples of the lists in fresh constraints or requirements.
+
+    Raises `ValueError` for anything else: of a text, each letter would count.
+    """
+    for name in LISTS:
+        entries = getattr(given, name)
+        if entries is None:
+            continue
+        if not isinstance(entries, list | tuple) or not all(isinstance(entry, str) for entry in entries):
+            raise ValueError(
+                f"network proxy constraints are invalid: {name} is {shown(entries)}; use a tuple of strings"
+            )
+        object.__setattr__(given, name, tuple(entries))
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,12 +128,20 @@ Use = Tunnel | HttpUse
 
 @dataclass(frozen=True, slots=True)
 class ClientScope:
-    """What the embedding code said of a client when it gave it a way in of its own (spec B9.2)."""
+    """What the embedding code said of a client when it gave it a way in of its own (spec B9.2).
+
+    Raises `ValueError` for what is no text, such as a list of arguments: it could be neither compared nor audited.
+    """
 
     command: str | None = None
     exec_policy_hint: str | None = None
     environment_id: str | None = None
     execution_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("command", "exec_policy_hint", "environment_id", "execution_id"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise ValueError(f"{name} is of type {type(value).__name__}; write a string")
 
 
 UNSCOPED = ClientScope()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
-from .constraints import Constraints, managed_patterns, validate
+from .constraints import Constraints, managed_patterns, take_lists, validate
 from .errors import ConfigError, ConfigProblem, InvalidPattern, shown
 from .listeners import LOOPBACK, ListenAddress
 from .patterns import DomainPattern, parse_pattern
@@ -41,9 +41,10 @@ class NetworkRequirements:
     allow_local_binding: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, port in (("http_port", self.http_port), ("socks_port", self.socks_port)):
-            if port is not None and not 0 <= port <= 65535:
-                raise ValueError(f"network requirements are invalid: {name} is {port}; use 0 to 65535")
+        take_lists(self)
+        for name in ("http_port", "socks_port"):
+            if (port := getattr(self, name)) is not None and not (isinstance(port, int) and 0 <= port <= 65535):
+                raise ValueError(f"network requirements are invalid: {name} is {shown(port)}; use 0 to 65535")
         self.constraints(expansion=True)
 
     def constraints(self, *, expansion: bool) -> Constraints:

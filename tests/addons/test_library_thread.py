@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -75,6 +76,29 @@ def test_what_is_asked_of_it_runs_there_and_comes_back() -> None:
     assert thread.submit(lambda: double(21)).result(PATIENCE) == 42
     with pytest.raises(KeyError, match="canary"):
         thread.call(broken)
+    end(thread)
+
+
+def test_what_is_asked_in_the_thread_itself_is_done_at_once() -> None:
+    thread = enter()
+    assert thread.submit(lambda: asyncio.sleep(0, thread.call(lambda: 42))).result(PATIENCE) == 42
+    end(thread)
+
+
+def test_a_proxy_may_be_collected_at_any_moment() -> None:
+    """It ends itself in the thread that collects it, whatever that was doing."""
+    thread = enter()
+    collected: list[Future[None]] = []
+
+    class Proxy:
+        def __del__(self) -> None:
+            assert enter() is thread
+            collected.append(thread.submit(lambda: asyncio.sleep(0)))
+            leave(thread)
+
+    with library_thread._lock, thread._calls_lock:
+        Proxy()
+    collected[0].result(PATIENCE)
     end(thread)
 
 

@@ -178,6 +178,12 @@ def test_metadata_keeps_the_documented_names_in_their_order_and_drops_unset_valu
     assert audit_metadata(values) == (("conversation.id", "c-1"), ("model", "m-1"))
 
 
+@pytest.mark.parametrize("value", [2, 1.5, ["m-1"], b"m-1"])
+def test_metadata_is_text(value: object) -> None:
+    with pytest.raises(ValueError, match=f"audit metadata 'model' is of type {type(value).__name__}; write a string"):
+        audit_metadata({"model": value})  # type: ignore[dict-item]  # what a program may get wrong
+
+
 def test_metadata_cannot_overwrite_a_field_of_the_event() -> None:
     with pytest.raises(ValueError, match=r"audit metadata 'network\.policy\.decision': use one of conversation\.id, "):
         audit_metadata({"network.policy.decision": "allow"})

@@ -227,8 +227,22 @@ def test_a_long_list_is_cut_in_the_message() -> None:
         pytest.param({"allowed_domains": ("a.test", "*")}, r'allowed_domains "\*": unsupported global', id="a star"),
         pytest.param({"denied_domains": ("http://a.test",)}, 'denied_domains "http://a.test": is a URL', id="a URL"),
         pytest.param({"mode": "limited"}, 'mode is "limited"; use a NetworkMode', id="a mode as text"),
+        pytest.param({"allow_local_binding": 0}, "allow_local_binding is 0; use True", id="a switch as number"),
+        pytest.param({"enabled": "false"}, 'enabled is "false"; use True', id="a switch as text"),
+        pytest.param(
+            {"denylist_expansion_enabled": 0}, "denylist_expansion_enabled is 0; use", id="expansion as number"
+        ),
+        pytest.param({"denied_domains": "localhost"}, 'denied_domains is "localhost"; use a', id="a host for a list"),
+        pytest.param({"allowed_domains": (b"a.test",)}, "allowed_domains is .*; use a tuple of", id="bytes"),
+        pytest.param({"allow_unix_sockets": "/run"}, 'allow_unix_sockets is "/run"; use a', id="a path for a list"),
     ],
 )
 def test_constraints_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"network proxy constraints are invalid: {message}"):
         Constraints(**values)  # type: ignore[arg-type]  # on purpose
+
+
+def test_lists_do_as_tuples() -> None:
+    lists = Constraints(allowed_domains=["a.test"], allow_unix_sockets=["/run/a.sock"])  # type: ignore[arg-type]  # so
+    assert lists == Constraints(allowed_domains=("a.test",), allow_unix_sockets=("/run/a.sock",))
+    assert found(settings("a.test"), lists) == []

@@ -100,6 +100,11 @@ def test_only_managed_entries_make_a_miss_final(only: bool, hard: bool) -> None:
     assert policy.apply(settings()).hard_allowlist is hard
 
 
+def test_lists_do_as_tuples() -> None:
+    lists = NetworkRequirements(allowed_domains=["a.test"])  # type: ignore[arg-type]  # as read from elsewhere
+    assert lists == NetworkRequirements(allowed_domains=("a.test",))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -107,6 +112,9 @@ def test_only_managed_entries_make_a_miss_final(only: bool, hard: bool) -> None:
             {"allowed_domains": ("*",)}, r'constraints are invalid: allowed_domains "\*": unsupported', id="a star"
         ),
         pytest.param({"http_port": 65536}, "requirements are invalid: http_port is 65536; use 0 to", id="a port"),
+        pytest.param({"http_port": "80"}, 'requirements are invalid: http_port is "80"; use 0 to', id="a port as text"),
+        pytest.param({"allow_local_binding": "false"}, 'allow_local_binding is "false"; use', id="a switch as text"),
+        pytest.param({"denied_domains": "localhost"}, 'denied_domains is "localhost"; use a', id="a host for a list"),
         pytest.param({"socks_port": -1}, "requirements are invalid: socks_port is -1; use 0 to", id="a SOCKS port"),
     ],
 )
