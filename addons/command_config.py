@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from codex_network_proxy.policy.config import LoadedConfig
 from codex_network_proxy.policy.listeners import LOOPBACK, ListenAddress
@@ -17,9 +17,11 @@ from .given_config import Configuration
 ANY_PORT = ListenAddress(LOOPBACK, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CommandConfig:
-    """The listeners are on free ports of this machine. Entries of `allow` are added; what is denied stays denied.
+    """What the file says at first holds to the end: the command may be able to write it, and is not to move its fence.
+
+    The listeners are on free ports of this machine. Entries of `allow` are added; what is denied stays denied.
 
     `limited` narrows the mode, and reads HTTPS so that reading passes. With `own_network` the command sees nothing of
     this machine's network, so that datagrams of SOCKS5 could not be brought to it.
@@ -29,6 +31,7 @@ class CommandConfig:
     allow: tuple[DomainPattern, ...] = ()
     limited: bool = False
     own_network: bool = False
+    _first: LoadedConfig | None = field(default=None, init=False, repr=False)
 
     @property
     def source(self) -> ConfigSource:
@@ -36,11 +39,13 @@ class CommandConfig:
 
     def load(self) -> LoadedConfig:
         """Raises `ConfigError`."""
-        loaded = self.inner.load()
-        return replace(loaded, settings=self._laid_over(loaded.settings))
+        if self._first is None:
+            loaded = self.inner.load()
+            self._first = replace(loaded, settings=self._laid_over(loaded.settings))
+        return self._first
 
     def changed(self) -> bool:
-        return self.inner.changed()
+        return False
 
     def origins(self) -> Origins:
         return self.inner.origins()

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 STARTER = Path(__file__).with_name("starter.py")
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds that the starter has for each answer."""
 
 

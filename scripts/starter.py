@@ -24,7 +24,7 @@ NOT_FENCED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 HTTP_PORT, SOCKS_PORT = 3128, 8081
 """Free in every new network namespace."""
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that each step may take."""
 
 BACKLOG = 4096

@@ -59,5 +59,13 @@ def test_limited_mode_reads_https(file: ConfigWatch) -> None:
     assert (narrowed.mode, narrowed.mitm) == (NetworkMode.LIMITED, True)
 
 
+def test_the_command_cannot_move_its_fence(file: ConfigWatch) -> None:
+    config = CommandConfig(file)
+    before = config.load()
+    file.source.path.write_text(FILE.replace("a.test", "evil.test"))
+    assert not config.changed()
+    assert config.load() is before
+
+
 def test_datagrams_do_not_reach_another_network(file: ConfigWatch) -> None:
     assert not laid_over(file, own_network=True).enable_socks5_udp

@@ -202,6 +202,16 @@ def test_local_addresses_stay_closed(tmp_path: Path, origin: HttpOrigin) -> None
     assert "ok from shared" in runner.run("sh", "-c", script, options=["--allow", "127.0.0.1"]).out
 
 
+def test_the_command_cannot_move_its_fence(runner: Runner, origin: HttpOrigin) -> None:
+    """Neither by writing the file nor by asking the proxy to read it again."""
+    reload = " ".join(map(str, python(REPO / "scripts" / "launch.py", "reload")))
+    widen = f"sed -i.old 's/allowed.test/evil.test/' {runner.home}/config.toml; {reload}"
+    done = runner.run("sh", "-c", f"{widen}; {need('curl')} -sS http://evil.test:{origin.port}/t")
+    assert ": reloaded\n" in done.out
+    assert '"reason":"not_allowed"' in done.out
+    assert "evil.test" in (runner.home / "config.toml").read_text()
+
+
 # -- HTTPS that is read ----------------------------------------------------------------------------------------------
 
 
