@@ -225,8 +225,8 @@ class NetworkProxy:
         """Why a request for `URL` or `HOST[:PORT]` would pass or be blocked, and what would change that.
 
         Decided as live requests are, without a decider and without a trace in the audit log. Looks the host up, also
-        one that the proxy would refuse. Raises `InvalidHost`, a `ValueError`, for what is no request, and
-        `ConfigError` while the configuration file is broken.
+        one that the proxy would refuse. Raises `InvalidHost`, a `ValueError`, for what is no request,
+        `ConfigError` while the configuration file is broken, and `RuntimeError` when the proxy does not run.
         """
         return await _outcome(self._explain(target, method, headers, protocol))
 
@@ -248,7 +248,10 @@ class NetworkProxy:
         return self._life.submit(lambda: self._life.runtime.explain(*asked))
 
     async def host_blocked(self, host: str, port: int) -> str | None:
-        """Why the lists or the addresses block a host, or `None`; leaves mode, hooks and the decider aside."""
+        """Why the lists or the addresses block a host, or `None`; leaves mode, hooks and the decider aside.
+
+        Raises `RuntimeError` when the proxy does not run.
+        """
         return await _outcome(self._life.submit(lambda: self._live.host_blocked(host, port)))
 
     def host_has_mitm_hooks(self, host: str) -> bool:
@@ -256,7 +259,10 @@ class NetworkProxy:
         return self._live.host_has_mitm_hooks(host)
 
     async def is_unix_socket_allowed(self, path: str) -> bool:
-        """Whether a request may go to the unix socket at this absolute path."""
+        """Whether a request may go to the unix socket at this absolute path.
+
+        Raises `RuntimeError` when the proxy does not run.
+        """
         return await _outcome(self._life.submit(lambda: self._live.is_unix_socket_allowed(path)))
 
     def method_allowed(self, method: str) -> bool:
@@ -266,7 +272,8 @@ class NetworkProxy:
     async def reload(self) -> None:
         """Reads the configuration again, which undoes changes made by code, and puts it in force at once.
 
-        What is wrong with it is logged, and closes the proxy until it is repaired.
+        What is wrong with it is logged, and closes the proxy until it is repaired. Raises `RuntimeError` when the
+        proxy does not run.
         """
         await _outcome(self._life.submit(self._reload))
 

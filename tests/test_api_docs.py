@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import codex_network_proxy
 from codex_network_proxy.scripts.api_docs import TESTING, document, public_members, text_of
+from codex_network_proxy.testing import ProxyUnderTest
 from tests.kit.process import REPO
 
 PAGE = REPO / "docs" / "api.md"
@@ -53,6 +58,38 @@ def test_type_checkers_see_the_names_that_are_loaded_when_they_are_used() -> Non
     }
     assert seen == codex_network_proxy._HOMES
     assert sorted(seen) == sorted(codex_network_proxy.__all__)
+
+
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", (REPO / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n", 1)[0])
+def test_code_in_the_readme_compiles_and_uses_what_there_is(block: str) -> None:
+    code = compile(block, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert code
+    used = set(re.findall(r"\bproxy\.(\w+)", block)) | set(re.findall(r"\bNetworkProxy\.(\w+)", block))
+    assert used <= set(dir(ProxyUnderTest))
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and node.module == "codex_network_proxy":
+            assert {alias.name for alias in node.names} <= set(codex_network_proxy.__all__)
+
+
+def test_the_example_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Word for word, but for the port, and for curl."""
+    children: list[Mapping[str, str]] = []
+
+    async def child(*command: str, env: Mapping[str, str]) -> None:
+        children.append(env)
+
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path))
+    text = 'default_permissions = "p"\n[permissions.p.network]\nenabled = true\nsocks_url = "http://127.0.0.1:0"\n'
+    (tmp_path / "config.toml").write_text(text)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", child)
+    code = next(block for block in BLOCKS if "async def main()" in block).replace(":8080", ":0")
+    names: dict[str, Any] = {"asyncio": asyncio}
+    exec(code, names)
+    asyncio.run(names["main"]())
+    assert children[0]["HTTPS_PROXY"].startswith("http://127.0.0.1:")
 
 
 def test_other_names_are_not_made_up() -> None:
