@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from mitmproxy import hooks
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.flow import Flow
 from mitmproxy.proxy import commands, events, mode_servers
 from mitmproxy.proxy.server import ConnectionIO
@@ -47,6 +48,8 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
 
     def _process(self, event: events.Event) -> None:
         self.timeout_watchdog.register_activity()
+        if isinstance(event, events.ConnectionClosed) and self._is_reset(event.connection):
+            event.connection.state = ConnectionState.CLOSED
         try:
             for command in self.layer.handle_event(event):
                 self._execute(command)
@@ -78,12 +81,19 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
                 assert writer
                 if not writer.is_closing():
                     writer.write(command.data)
+                elif command.connection.state is not ConnectionState.CLOSED:
+                    self.close_connection(command.connection)  # the peer has reset it while nobody was reading
             case commands.CloseTcpConnection():
                 self.close_connection(command.connection, command.half_close)
             case commands.CloseConnection():
                 self.close_connection(command.connection, False)
             case _:
                 raise RuntimeError(f"unexpected command {type(command).__name__}")
+
+    def _is_reset(self, connection: Connection) -> bool:
+        """Whether the connection is gone both ways; to the engine every end is one that may still be written to."""
+        io = self.transports.get(connection)
+        return io is not None and isinstance(io.writer, asyncio.StreamWriter) and io.writer.is_closing()
 
     def _open(self, command: commands.OpenConnection) -> None:
         assert command.connection not in self.transports

@@ -17,7 +17,16 @@ from tests.kit.proxy import ProxyProcess
 from tests.kit.raw import Client, connect, get
 from tests.kit.server import RecordingStream
 from tests.kit.socks_client import GRANTED, GREETING, SocksClient, socks_request, socks_tunnel
-from tests.kit.tcp_origins import BANNER, TcpOrigin, answer_then_listen, banner_first, count_then_answer, echo_bytes
+from tests.kit.tcp_origins import (
+    BANNER,
+    TcpOrigin,
+    answer_then_listen,
+    banner_first,
+    count_then_answer,
+    echo_bytes,
+    talk_on,
+)
+from tests.socks.sockets import reset
 
 
 @pytest.fixture
@@ -81,6 +90,18 @@ def test_a_client_that_vanishes_ends_the_far_side(proxy: ProxyProcess, tunnel: T
         with tunnel(proxy, server.port) as client:
             client.send(b"x")
             assert client.stream.exactly(1) == b"x"
+        server.recorder.wait(lambda: server.recorder.connections[0].closed, "the origin's connection closed")
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["at once", "after its own last byte"])
+def test_a_client_that_resets_ends_an_origin_that_never_stops(proxy: ProxyProcess, tunnel: Tunnel, first: bool) -> None:
+    with TcpOrigin(talk_on) as server:
+        client = tunnel(proxy, server.port)
+        client.stream.exactly(1 << 16)
+        if first:
+            client.finish()
+            client.stream.exactly(1 << 20)
+        reset(client.sock)
         server.recorder.wait(lambda: server.recorder.connections[0].closed, "the origin's connection closed")
 
 

@@ -46,6 +46,12 @@ def answer_then_listen(stream: RecordingStream) -> None:
     stream.rest()
 
 
+def talk_on(stream: RecordingStream) -> None:
+    """Sends until the connection breaks, and never listens."""
+    while not stream.recorder.stopping.is_set():
+        stream.sock.sendall(bytes(1 << 16))
+
+
 def never_read(stream: RecordingStream) -> None:
     """Takes the connection and no byte, until the origin stops."""
     stream.recorder.stopping.wait(PATIENCE)
