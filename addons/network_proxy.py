@@ -18,6 +18,7 @@ from codex_network_proxy.policy.inquiry import questions
 from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.settings import NetworkSettings
 
+from .proxy_handle import NetworkProxyHandle, outcome
 from .proxy_life import ProxyLife
 from .proxy_scope import ProxyScope
 from .scope_listeners import ScopeListeners
@@ -25,41 +26,6 @@ from .scope_listeners import ScopeListeners
 if TYPE_CHECKING:
     from .live_policy import LivePolicy
     from .proxy_builder import NetworkProxyBuilder
-
-
-class NetworkProxyHandle:
-    """A proxy that runs, as `NetworkProxy.run` gives it: wait for its end, or bring it about."""
-
-    def __init__(self, life: ProxyLife) -> None:
-        self._life = life
-
-    @property
-    def is_over(self) -> bool:
-        """Whether everything has ended: listeners, connections and threads of the proxy."""
-        return self._life.ended.done()
-
-    async def wait(self) -> None:
-        """Returns when the proxy has ended. Cancelling it leaves the proxy alone."""
-        await _outcome(self._life.ended)
-        self._life.reap()
-
-    async def shutdown(self) -> None:
-        """Closes the listeners and every connection, and writes out the audit log. Harmless when called again.
-
-        Takes up to three seconds when connections or logs are stuck. Cancelling it does not stop it.
-        """
-        await _outcome(self._life.end())
-        self._life.reap()
-
-    def wait_sync(self, timeout: float | None = None) -> None:
-        """As `wait`, for code without an event loop. Raises `TimeoutError` after `timeout` seconds."""
-        self._life.ended.result(timeout)
-        self._life.reap()
-
-    def shutdown_sync(self) -> None:
-        """As `shutdown`, for code without an event loop."""
-        self._life.end().result()
-        self._life.reap()
 
 
 class NetworkProxy:
@@ -90,7 +56,7 @@ class NetworkProxy:
         """
         started = self._life.start(asyncio.get_running_loop())
         try:
-            await _outcome(started)
+            await outcome(started)
         except BaseException:
             await self.shutdown()
             raise
@@ -228,7 +194,7 @@ class NetworkProxy:
         one that the proxy would refuse. Raises `InvalidHost`, a `ValueError`, for what is no request,
         `ConfigError` while the configuration file is broken, and `RuntimeError` when the proxy does not run.
         """
-        return await _outcome(self._explain(target, method, headers, protocol))
+        return await outcome(self._explain(target, method, headers, protocol))
 
     def explain_sync(
         self,
@@ -252,7 +218,7 @@ class NetworkProxy:
 
         Raises `RuntimeError` when the proxy does not run.
         """
-        return await _outcome(self._life.submit(lambda: self._live.host_blocked(host, port)))
+        return await outcome(self._life.submit(lambda: self._live.host_blocked(host, port)))
 
     def host_has_mitm_hooks(self, host: str) -> bool:
         """Whether HTTPS requests to the host must match a hook."""
@@ -263,7 +229,7 @@ class NetworkProxy:
 
         Raises `RuntimeError` when the proxy does not run.
         """
-        return await _outcome(self._life.submit(lambda: self._live.is_unix_socket_allowed(path)))
+        return await outcome(self._life.submit(lambda: self._live.is_unix_socket_allowed(path)))
 
     def method_allowed(self, method: str) -> bool:
         """Whether the mode in force lets requests with this method pass."""
@@ -275,7 +241,7 @@ class NetworkProxy:
         What is wrong with it is logged, and closes the proxy until it is repaired. Raises `RuntimeError` when the
         proxy does not run.
         """
-        await _outcome(self._life.submit(self._reload))
+        await outcome(self._life.submit(self._reload))
 
     def reload_sync(self) -> None:
         """As `reload`, for code without an event loop."""
@@ -296,8 +262,3 @@ class NetworkProxy:
     def drain_blocked(self) -> tuple[BlockedRequest, ...]:
         """The last 200 blocked requests, oldest first, and forgets them."""
         return self._life.call(self._live.drain_blocked)
-
-
-async def _outcome[Result](future: Future[Result]) -> Result:
-    """Waits without taking cancellation over: what was begun in the proxy's thread goes on."""
-    return await asyncio.shield(asyncio.wrap_future(future))

@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .addons.network_proxy import NetworkProxy, NetworkProxyHandle
+    from .addons.network_proxy import NetworkProxy
     from .addons.proxy_builder import NetworkProxyBuilder
+    from .addons.proxy_handle import NetworkProxyHandle
     from .addons.proxy_scope import ProxyScope
     from .addons.proxy_state import NetworkProxyState
     from .policy.audit import PolicyDecisionEvent
@@ -35,7 +36,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "NetworkProxy": "addons.network_proxy",
-    "NetworkProxyHandle": "addons.network_proxy",
+    "NetworkProxyHandle": "addons.proxy_handle",
     "NetworkProxyBuilder": "addons.proxy_builder",
     "ProxyScope": "addons.proxy_scope",
     "NetworkProxyState": "addons.proxy_state",
