@@ -22,6 +22,7 @@ from .sessions import Session, close_session, open_session, session_of
 from .socket_streams import streams_over
 from .tenant import Tenant
 from .upstream_connect import UpstreamFailed
+from .upstream_errors import CANCELLED
 
 REFUSED = "blocked by network policy"
 SETTINGS_ADDON = "codex-settings"
@@ -150,7 +151,7 @@ class PolicedConnection(DirectEvents):
                 session.failure = error.failure
             await self._failed(command, hook_data, str(error))
         except asyncio.CancelledError:
-            await self._failed(command, hook_data, "connection cancelled")
+            await self._failed(command, hook_data, CANCELLED)
             raise
         else:
             await self._serve_server(command, hook_data, verdict, reader, writer)

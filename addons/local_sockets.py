@@ -114,8 +114,12 @@ class LocalSockets:
         try:
             async with asyncio.timeout(limit):
                 return await outcome
-        except TimeoutError:
-            return None
+        except BaseException as error:
+            if outcome.done() and not outcome.cancelled() and (late := outcome.result()) is not None:
+                discard(late)  # it came in the very moment in which nobody waited any more
+            if isinstance(error, TimeoutError):
+                return None
+            raise
 
 
 def _attempt(file: SocketFile) -> socket.socket | OSError:

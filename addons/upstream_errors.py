@@ -8,6 +8,9 @@ UPSTREAM_FAILURE = "upstream failure"
 SOCKET_FAILURE = "unix socket proxy failed"
 """All that is said of a unix socket (spec B4.4); the log says more."""
 
+CANCELLED = "connection cancelled"
+"""Nobody waits for the dial any more: the client has left, or was cut."""
+
 _OURS = (
     *(str(failure) for failure in DialFailure),
     "the origin ",
@@ -15,6 +18,7 @@ _OURS = (
     "the upstream proxy ",
     "the upstream proxy's ",
     "could not resolve ",
+    CANCELLED,
     "blocked by network policy",
 )
 """How our own messages begin; everything else comes from the engine, which quotes what it could not read."""

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -269,6 +270,32 @@ def test_a_connection_that_comes_too_late_is_closed(folder: Path, listener: sock
             assert await asyncio.to_thread(accepted.recv, 1) == b""
 
     asyncio.run(run())
+
+
+class InHand:
+    """Threads whose work is done when the test says."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Callable[[], None]] = []
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        self.jobs.append(job)
+        return True
+
+
+def test_a_connection_that_comes_in_the_moment_of_the_end_is_closed(folder: Path, listener: socket.socket) -> None:
+    async def run() -> None:
+        path, threads = folder / "a.sock", InHand()
+        sockets = LocalSockets(threads=cast(LookupThreads, threads))
+        waiting = asyncio.create_task(sockets.dial(SocketFile(str(path), str(path), identity(path))))
+        await asyncio.sleep(0)
+        threads.jobs[0]()
+        await asyncio.sleep(0)  # the result is there; who waits for it has its turn after us
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(run())  # that nobody closed it would be a warning
 
 
 class Refusing:

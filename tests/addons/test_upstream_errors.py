@@ -18,6 +18,7 @@ UNTRUSTED = "upstream failure: the origin's certificate is not trusted"
     [
         pytest.param("could not resolve a.test", "upstream failure: could not resolve a.test", id="no address"),
         pytest.param("blocked by network policy", "upstream failure: blocked by network policy", id="no grant"),
+        pytest.param("connection cancelled", "upstream failure: connection cancelled", id="nobody waits any more"),
         pytest.param("the origin's response head is too large",
                      "upstream failure: the origin's response head is too large", id="an endless head"),
         pytest.param("the origin answered with status 099",
