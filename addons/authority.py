@@ -87,11 +87,13 @@ class Authority:
         self._outside = surroundings
         self.sockets = surroundings.sockets
         self.own_listeners = OwnListeners()
+        self.own_relays = OwnListeners(self.own_listeners)
         self.blocked = BlockedBuffer()
         self._world = World(
             resolver=surroundings.resolver,
             new_request_id=RequestIds(),
             is_own_listener=self.own_listeners,
+            is_own_relay=self.own_relays,
             routes=surroundings.routes,
             sockets=surroundings.sockets,
         )
@@ -232,7 +234,7 @@ class Authority:
         use = judge_use(policy, request)
         if use.blocked or use.inspect != allowed.inspect or not self._keeps_way(policy, allowed):
             return False
-        return judge_addresses(policy, request.target, allowed.addresses, self.own_listeners) is None
+        return judge_addresses(policy, request.target, allowed.addresses, self._world.is_own(request)) is None
 
     def _keeps_way(self, policy: NetworkPolicy, allowed: Allowed) -> bool:
         """Whether what goes through an upstream proxy may do so still, and need not be looked up after all."""

@@ -30,7 +30,6 @@ from codex_network_proxy.socks.udp_destination import Destination
 from .decision_log import log_association, log_socks_refusal
 from .door_tunnels import Reports, holds
 from .handover import TunnelReport
-from .own_listeners import OwnListeners
 from .socks_targets import endpoint_of
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Associations:
         self.door = door
         self.shared = Shared(loop, door.poller, limits)
         self.reports = reports
-        self.relays = OwnListeners()
+        self.relays = door.authority.own_relays
         self._clients: set[UdpClient] = set()
 
     def __len__(self) -> int:
@@ -192,19 +191,11 @@ class UdpClient:
                 assert_never(verdict)
 
     def _allow(self, destination: Destination, verdict: Allowed) -> None:
-        if objection := self._objection(verdict):
-            self._all.door.authority.deny(verdict.request, objection)
+        if verdict.inspect:  # nothing reads datagrams
+            self._all.door.authority.deny(verdict.request, BlockReason.MITM_REQUIRED)
             destination.deny()
         elif destination.allow(verdict.addresses):
             self._open[destination] = _Open(verdict, self._all.reports.opened(verdict, lambda: destination.peer))
-
-    def _objection(self, verdict: Allowed) -> BlockReason | None:
-        """What the policy cannot see: nothing reads datagrams, and a relay of ours must not become another's client."""
-        if verdict.inspect:
-            return BlockReason.MITM_REQUIRED
-        port = verdict.request.port
-        ours = any(self._all.relays(address, port) for address in verdict.addresses)
-        return BlockReason.NOT_ALLOWED_LOCAL if ours else None
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
         """See `Associations.recheck`. A decision not acted on yet may be the old policy's: asked for anew."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from codex_network_proxy.policy.decision import (
     UNSCOPED,
@@ -16,6 +16,9 @@ from codex_network_proxy.policy.decision import (
     NetworkPolicyRequest,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from .own_listeners import OwnListeners
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,11 @@ class DoorAuthority(Protocol):
 
     def deny(self, request: NetworkPolicyRequest, reason: BlockReason) -> Blocked:
         """A block for a reason that the policy cannot see, audited and recorded as well."""
+        ...
+
+    @property
+    def own_relays(self) -> OwnListeners:
+        """The ports at which the door relays datagrams: a decision lets nobody send there."""
         ...
 
     @property

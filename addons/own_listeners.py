@@ -9,10 +9,11 @@ from codex_network_proxy.policy.decision import IPAddress
 
 
 class OwnListeners:
-    """The proxy's own ports, which it never dials, whatever the policy says (spec A3)."""
+    """The proxy's own ports, which it never dials, whatever the policy says (spec A3). `others` count as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: OwnListeners | None = None) -> None:
         self._ports: set[int] = set()
+        self._others = others
 
     def add(self, port: int) -> None:
         self._ports.add(port)
@@ -21,6 +22,8 @@ class OwnListeners:
         self._ports.discard(port)
 
     def __call__(self, address: IPAddress, port: int) -> bool:
+        if self._others is not None and self._others(address, port):
+            return True
         return port in self._ports and _belongs_to_this_machine(address)
 
 

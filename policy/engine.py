@@ -82,9 +82,10 @@ class NetworkPolicy:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a decision may ask of the outside. `is_own_listener` keeps the proxy from dialling itself.
+    """What a decision may ask of the outside.
 
-    `routes` are the upstream proxies that the environment offers; without `sockets` there are no unix sockets here.
+    `is_own_listener` keeps the proxy from dialling itself, `is_own_relay`, by default the same, from sending itself
+    datagrams. `routes` are the upstream proxies of the environment; without `sockets` there are no unix sockets here.
     """
 
     resolver: Resolver
@@ -93,6 +94,12 @@ class World:
     decider: Asker | None = None
     routes: UpstreamRoutes = DIRECT
     sockets: SocketFinder | None = None
+    is_own_relay: Callable[[IPAddress, int], bool] | None = None
+
+    def is_own(self, request: NetworkPolicyRequest) -> Callable[[IPAddress, int], bool]:
+        """Tells which addresses and ports lead back to the proxy, for what is asked."""
+        by_datagram = request.protocol is NetworkProtocol.SOCKS5_UDP
+        return (self.is_own_relay if by_datagram else None) or self.is_own_listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,7 @@ async def decide(policy: NetworkPolicy, request: NetworkPolicyRequest, world: Wo
         way = await find_way(policy, request, world)
     except ResolutionFailed as error:
         return Unresolved(request_id, request, (host, *use.rulings), str(error))
-    if block := judge_addresses(policy, request.target, way.addresses, world.is_own_listener):
+    if block := judge_addresses(policy, request.target, way.addresses, world.is_own(request)):
         return Blocked(request_id, request, (block,))
     rulings = (host, *use.rulings)
     return Allowed(request_id, request, rulings, way.addresses, use.inspect, use.hook, way.upstream, way.looked_up)

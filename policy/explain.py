@@ -132,7 +132,7 @@ async def explain(
     Asks no decider and leaves no trace. Looks the host up, though the proxy never looks up what it refuses.
     """
     watch = _Watch(world)
-    watching = replace(world, resolver=watch, is_own_listener=watch.is_own_listener, decider=None)
+    watching = replace(world, resolver=watch, is_own_listener=watch.is_own_listener, is_own_relay=None, decider=None)
 
     async def trial(changed: NetworkSettings) -> Verdict:
         watch.is_own = False

@@ -13,6 +13,7 @@ from typing import Self
 from codex_network_proxy.addons.doorway import Doorway
 from codex_network_proxy.addons.front_door import DoorLimits, FrontDoor
 from codex_network_proxy.addons.handover import HandOver, TunnelReport
+from codex_network_proxy.addons.own_listeners import OwnListeners
 from codex_network_proxy.addons.upstreams import Upstreams
 from codex_network_proxy.policy.decision import (
     Allowed,
@@ -59,6 +60,7 @@ class FakeAuthority:
         self.left: list[str] = []
         self.denied: list[tuple[NetworkPolicyRequest, BlockReason]] = []
         self.serves_udp: bool | None = True
+        self.own_relays = OwnListeners()
         self.waiting = threading.Event()
         self.answer: asyncio.Future[None] | None = None
 

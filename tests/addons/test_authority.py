@@ -494,6 +494,21 @@ def test_a_proxy_that_turns_out_to_be_ourselves_is_left() -> None:
     assert not authority.still_allows(through)
 
 
+def test_datagrams_to_a_relay_of_ours_are_blocked_and_nothing_is_said_of_an_allow() -> None:
+    world = FakeWorld([ip_address("127.0.0.1")])
+    authority = make(world, compile_policy(allow_local_binding=True))
+    asked = replace(question(), protocol=NetworkProtocol.SOCKS5_UDP)
+    before = decide(authority, asked)
+    authority.own_relays.add(asked.port)
+    after = decide(authority, asked)
+    assert isinstance(before, Allowed)
+    assert isinstance(after, Blocked)
+    assert after.reason == BlockReason.NOT_ALLOWED_LOCAL
+    assert not authority.still_allows(before)
+    assert world.told() == [("domain", "allow", "allow"), ("domain", "deny", "not_allowed_local")]
+    assert isinstance(decide(authority, question()), Allowed), "who connects there meets somebody else"
+
+
 @pytest.mark.parametrize(
     ("policy", "served"),
     [

@@ -157,14 +157,12 @@ def test_what_would_have_to_be_read_is_a_block_of_its_own() -> None:
         ]
 
 
-def test_no_association_is_another_ones_destination() -> None:
-    with relaying() as (door, client, origin), door.client() as other:
-        for relay in (other.relay, client.relay, ("0.0.0.0", other.relay[1])):
-            client.send(*relay, b"\0\0\0\x01\x7f\0\0\x01" + origin.port.to_bytes(2) + b"must not arrive")
-        assert client.ask(b"allowed.test", origin.port, b"x").payload == b"x"
-        assert other.ask(b"allowed.test", origin.port, b"y").payload == b"y"
-        assert [reason for _, reason in door.authority.denied] == [BlockReason.NOT_ALLOWED_LOCAL] * 3
-        assert origin.payloads == [b"x", b"y"]
+def test_the_authority_knows_where_datagrams_are_relayed() -> None:
+    with UdpDoor() as door:
+        with door.client() as client:
+            assert door.authority.own_relays(LOCAL, client.relay[1])
+        door.wait_until_empty()
+        assert not door.authority.own_relays(LOCAL, client.relay[1])
 
 
 @pytest.mark.parametrize(

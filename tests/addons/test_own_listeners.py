@@ -46,3 +46,13 @@ def test_a_closed_listener_is_forgotten() -> None:
     listeners.add(3128)
     listeners.discard(3128)
     assert not listeners(ip_address("127.0.0.1"), 3128)
+
+
+def test_where_datagrams_are_relayed_the_other_listeners_count_as_well() -> None:
+    listeners = OwnListeners()
+    relays = OwnListeners(listeners)
+    listeners.add(3128)
+    relays.add(5000)
+    address = ip_address("127.0.0.1")
+    assert [relays(address, port) for port in (3128, 5000, 5001)] == [True, True, False]
+    assert not listeners(address, 5000)

@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.kit.policies import LIMITED, OPEN, STRICT
 from tests.kit.process import REPO
 from tests.kit.proxy import Event, ProxyProcess
 from tests.kit.raw import split_address
-from tests.kit.socks_client import ASSOCIATE, SocksClient
+from tests.kit.socks_client import ASSOCIATE, SocksClient, address_bytes
 from tests.kit.udp_client import ZEROS, UdpClient
 from tests.kit.udp_origins import DnsOrigin, UdpOrigin
 
@@ -221,6 +222,20 @@ def test_quic_to_a_hooked_host_is_closed(mitm: bool, tmp_path: Path) -> None:
             (API, "allow", "allow"),
             (API, "deny", "mitm_required"),
         ]
+
+
+def test_no_association_is_another_ones_destination(proxy: ProxyProcess, echoing: UdpOrigin) -> None:
+    with UdpClient(proxy.socks) as client, UdpClient(proxy.socks) as other:
+        inner = b"\0\0\0" + address_bytes(ip_address(LOOPBACK), echoing.port) + b"must not arrive"
+        for relay in (other.relay, client.relay):
+            client.send(*relay, inner)
+        assert client.ask(LOOPBACK, echoing.port, b"x").payload == b"x"
+        assert said(events_of(proxy, client, 3)) == [
+            (LOOPBACK, "deny", "not_allowed_local"),
+            (LOOPBACK, "deny", "not_allowed_local"),
+            (LOOPBACK, "allow", "allow"),
+        ]
+        assert echoing.payloads == [b"x"]
 
 
 # -- the configuration changes -----------------------------------------------------------------------------------------

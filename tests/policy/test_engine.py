@@ -357,6 +357,20 @@ def test_the_decider(
     assert [request.host for request in decider.asked] == [target.partition(":")[0]]
 
 
+@pytest.mark.parametrize(
+    ("target", "protocol", "expected"),
+    [
+        pytest.param("127.0.0.1:3128", NetworkProtocol.SOCKS5_UDP, "not_allowed_local", id="datagrams to a listener"),
+        pytest.param("127.0.0.1:5000", NetworkProtocol.SOCKS5_UDP, "not_allowed_local", id="datagrams to a relay"),
+        pytest.param("127.0.0.1:5001", NetworkProtocol.SOCKS5_UDP, "allow", id="datagrams to somebody else"),
+        pytest.param("127.0.0.1:5000", NetworkProtocol.SOCKS5_TCP, "allow", id="a connection to a relay's number"),
+    ],
+)
+def test_datagrams_never_lead_back_to_the_proxy(target: str, protocol: NetworkProtocol, expected: str) -> None:
+    world = a_world(is_own_relay=lambda _, port: port in (3128, 5000))
+    assert reason(ask(compile_policy(("127.0.0.1",)), target, protocol=protocol, world=world)) == expected
+
+
 def test_whatever_source_a_decider_names_it_spoke_itself() -> None:
     decider = FakeDecider(NetworkDecision.deny_with_source("x", DecisionSource.PROXY_STATE))
     verdict = ask(compile_policy(), "listed.test:1", world=a_world(decider=decider))
