@@ -12,6 +12,7 @@ from tests.kit.origins import HttpOrigin
 from tests.kit.policies import OPEN
 from tests.kit.proxy import ProxyProcess
 from tests.kit.raw import connect, exchange, get
+from tests.kit.recipes import OTEL, recipe
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
@@ -20,7 +21,9 @@ def test_every_decision_reaches_the_collector_as_it_is_in_the_file(
     tmp_path: Path, fast_path: bool, origin: HttpOrigin
 ) -> None:
     with Collector() as collector:
-        environment = {ENDPOINT: collector.endpoint, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=canary"}
+        line = recipe(OTEL, places={"http://127.0.0.1:4318": collector.endpoint})
+        variable, _, endpoint = line.removeprefix("export ").partition("=")
+        environment = {variable: endpoint, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=canary"}
         with ProxyProcess(tmp_path, OPEN, fast_path=fast_path, environment=environment, arguments=["-v"]) as proxy:
             exchange(proxy.http, get(f"http://allowed.test:{origin.port}/canary"))
             answer = exchange(proxy.http, connect(f"evil.test:{origin.port}"), "CONNECT")

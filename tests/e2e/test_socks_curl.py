@@ -23,7 +23,7 @@ TLS_NAME = "a.sub.test"
 LITERAL = replace(OPEN, allowed=("127.0.0.1",))
 HOOKED = inspecting(Hook(API, ("GET",), ("/repos/",), inject=(Inject(),)))
 URL = "https://api.example.com/"
-starts = pytest.mark.parametrize("start", [CURL, CURL_BY_VARIABLE])
+commands = pytest.mark.parametrize("command", [CURL, CURL_BY_VARIABLE], ids=["by option", "by variable"])
 
 
 @pytest.fixture
@@ -39,19 +39,19 @@ def curl(proxy: ProxyProcess, folder: Path, *arguments: str) -> Done:
     return run([need("curl"), "-sS", *arguments], folder, {"ALL_PROXY": f"socks5h://{proxy.socks}"})
 
 
-@starts
-def test_a_name(start: str, proxy: ProxyProcess, origin: HttpOrigin, tmp_path: Path) -> None:
+@commands
+def test_a_name(command: str, proxy: ProxyProcess, origin: HttpOrigin, tmp_path: Path) -> None:
     need("curl")
-    line = recipe(start, proxy, **{URL: f"http://allowed.test:{origin.port}/t"})
+    line = recipe(command, proxy, {URL: f"http://allowed.test:{origin.port}/t"})
     done = shell(line, tmp_path)
     assert (done.code, done.out) == (0, "ok from shared\n"), done
 
 
-@starts
-def test_https(start: str, proxy: ProxyProcess, authority: TestAuthority, tmp_path: Path) -> None:
+@commands
+def test_https(command: str, proxy: ProxyProcess, authority: TestAuthority, tmp_path: Path) -> None:
     need("curl")
     with HttpOrigin("tls", tls=authority.server_context(TLS_NAME)) as server:
-        line = recipe(start, proxy, **{URL: f"https://{TLS_NAME}:{server.port}/t"})
+        line = recipe(command, proxy, {URL: f"https://{TLS_NAME}:{server.port}/t"})
         done = shell(line, tmp_path, CURL_CA_BUNDLE=str(authority.bundle))
         assert (done.code, done.out) == (0, "ok from tls\n"), done
         assert server.recorder.connections[0].sni == TLS_NAME
@@ -124,7 +124,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpOrigin]:
 
 def test_git_over_http(proxy: ProxyProcess, server: HttpOrigin, tmp_path: Path) -> None:
     shown = "https://git.example.com/team/website"
-    line = recipe(GIT, proxy, **{shown: f"http://allowed.test:{server.port}/git/demo.git copy"})
+    line = recipe(GIT, proxy, {shown: f"http://allowed.test:{server.port}/git/demo.git copy"})
     done = shell(line, tmp_path, GIT_TERMINAL_PROMPT="0")
     assert done.code == 0, done
     assert (tmp_path / "copy" / "hello.txt").read_text() == "hello from the origin\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from codex_network_proxy.policy.decision import (
 )
 from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.scripts.cli import main
+from tests.kit.recipes import LEARN, block_of, recipe
 
 CONFIG = 'default_permissions = "p"\n[permissions.p.network]\nenabled = true\n'
 DAY = 86_400
@@ -65,6 +67,20 @@ def test_learn_prints_a_list_to_paste(home: Path, capsys: pytest.CaptureFixture[
         "# unused: a.test let nothing through",
         "# shadowed: a.test adds nothing to *.test",
     ]
+
+
+def test_the_list_in_the_readme_is_what_it_prints(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = (date(2026, 11, 23) - date(1970, 1, 1)).days
+    lists = 'allowed_domains = ["pypi.org", "registry.npmjs.org"]\ndenied_domains = ["gist.github.com"]\n'
+    (home / "config.toml").write_text(CONFIG + lists)
+    (home / "log" / "network-proxy.jsonl.1").unlink()
+    asked = [("pypi.org:443", ALLOW_REASON)] * 4
+    asked += [("files.pythonhosted.org:443", "not_allowed"), ("gist.github.com:443", "denied")]
+    events = [event(day, *one).replace(f"id-{day}", f"id-{at}") for at, one in enumerate(asked)]
+    (home / "log" / "network-proxy.jsonl").write_text("".join(events))
+    _, *arguments = recipe(LEARN).split()
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.strip() == block_of(LEARN).shown(LEARN)
 
 
 def test_learn_reads_another_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
