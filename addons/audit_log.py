@@ -45,8 +45,11 @@ class AuditLog:
         file: LogFile | None = None,
         pace: Pace | None = None,
         monotonic: Monotonic = time.monotonic,
+        required: bool = False,
     ) -> None:
-        words = Words(f"audit log {path}", "cannot be written", "is written again")
+        """`required`: whoever reads the log is told that nothing passes while the file cannot be written."""
+        meanwhile = "every request is refused" if required else "decisions go on"
+        words = Words(f"audit log {path}", "cannot be written", "is written again", meanwhile)
         self._thread = SinkThread(_Lines(file or RotatingLogFile(path)), words, pace, monotonic=monotonic)
         self.wait_tried = self._thread.wait_tried
         self.close_soon = self._thread.close_soon

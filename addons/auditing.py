@@ -49,7 +49,7 @@ def open_audit(path: Path, environ: Mapping[str, str], watchers: Watchers, *, re
     Raises `ExportUnavailable` when the environment asks for an export that cannot be had, and the audit is required.
     """
     export = _export(environ, watchers, required=required)
-    log = AuditLog(path)
+    log = AuditLog(path, required=required)
     sinks: list[EventSink] = [log, *([export] if export else [])]
     if watchers.audit_observer is not None:
         sinks.append(told("the audit observer", watchers.audit_observer))

@@ -38,11 +38,15 @@ class Lost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How the log speaks of a sink: `audit log x.jsonl` `cannot be written`, `is written again`."""
+    """How the log speaks of a sink: `audit log x.jsonl` `cannot be written`, `is written again`.
+
+    `meanwhile` says what a failure means for others.
+    """
 
     subject: str
     failing: str
     again: str
+    meanwhile: str = "decisions go on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +208,8 @@ class SinkThread[Item]:
             self._lost_told = self.dropped
             why = getattr(error, "strerror", None) or error
             logger.warning(
-                "%s %s: %s; decisions go on, %d events lost so far",
-                self._words.subject, self._words.failing, why, self._lost_told,
+                "%s %s: %s; %s, %d events lost so far",
+                self._words.subject, self._words.failing, why, self._words.meanwhile, self._lost_told,
             )  # fmt: skip
 
     def _succeeded(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import socket
 import sys
@@ -194,6 +195,28 @@ def test_what_a_collector_refuses_is_lost_counted_and_not_sent_again(
         assert [record.attributes["request.id"] for record in collector.records(1)] == ["id-2"]
         assert export.dropped == 1
     assert len(collector.heads) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "head", "body"),
+    [
+        pytest.param(200, {}, b"\n\x00", id="short"),
+        pytest.param(200, {"content-length": "1000000000000"}, b"", id="endless"),
+        pytest.param(200, {"content-encoding": "gzip"}, gzip.compress(bytes(1 << 20)), id="a bomb"),
+        pytest.param(200, {"content-encoding": "gzip"}, b"none", id="what it does not say it is"),
+        pytest.param(302, {"content-length": "1000000000000"}, b"", id="an endless redirect"),
+    ],
+)
+def test_the_text_of_an_answer_does_not_matter(
+    status: int, head: dict[str, str], body: bytes, collector: Collector, log: Listening
+) -> None:
+    collector.status, collector.head, collector.body = status, head, body
+    with exporting({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}) as export:
+        for number in (1, 2):
+            export.emit(event(number))
+            collector.asked(number)
+    assert [path for path, _ in collector.heads] == ["/v1/logs"] * 2
+    assert export.dropped == (0 if status == 200 else 2)
 
 
 def test_what_waits_for_a_collector_that_is_away_arrives_when_it_is_there(log: Listening) -> None:

@@ -105,18 +105,23 @@ def test_the_configured_policy_decides_and_is_audited_below_codex_home(place: Pl
 
 
 @pytest.mark.parametrize(
-    ("required", "answer"),
+    ("required", "answer", "told"),
     [
-        pytest.param(True, Unavailable, id="and it is required, nothing is decided"),
-        pytest.param(False, Allowed, id="and it is not, decisions go on"),
+        pytest.param(True, Unavailable, "every request is refused", id="and it is required, nothing is decided"),
+        pytest.param(False, Allowed, "decisions go on", id="and it is not, decisions go on"),
     ],
 )
-def test_when_the_audit_log_cannot_be_written(required: bool, answer: type[object], place: Place) -> None:
+def test_when_the_audit_log_cannot_be_written(
+    required: bool, answer: type[object], told: str, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     place.write('"a.test"')
     folder = place.home / "audit.jsonl"
     folder.mkdir()
     options = RunOptions(audit_log=folder, pins=("a.test=127.0.0.1",), fail_closed_audit=required)
-    assert isinstance(ask(place.open(options), "a.test"), answer)
+    runtime = place.open(options)
+    assert isinstance(ask(runtime, "a.test"), answer)
+    runtime.close()
+    assert f"{folder} cannot be written: Is a directory; {told}, 0 events lost so far" in caplog.text
 
 
 def test_a_required_audit_log_is_open_when_the_first_request_comes(place: Place) -> None:

@@ -30,11 +30,13 @@ class Received:
 class Collector:
     """Use it as a context manager: before, its port is held, and refuses.
 
-    `status` is what it answers; while `gate` is clear it does not answer at all.
+    `status` is what it answers, with the fields of `head` and `body`; while `gate` is clear it does not answer at all.
     """
 
     def __init__(self) -> None:
         self.status = 200
+        self.head: Mapping[str, str] = {}
+        self.body = b""
         self.gate = threading.Event()
         self.gate.set()
         self.heads: list[tuple[str, Mapping[str, str]]] = []
@@ -98,10 +100,12 @@ def _handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers["content-length"]))
             status = collector.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             self.send_response(status)
-            self.send_header("content-length", "0")
+            for name, value in {"content-length": str(len(collector.body)), **collector.head}.items():
+                self.send_header(name, value)
             if status == 302:
                 self.send_header("location", f"{collector.endpoint}/elsewhere")
             self.end_headers()
+            self.wfile.write(collector.body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
