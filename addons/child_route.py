@@ -29,5 +29,7 @@ def with_java(route: ChildRoute, environ: Mapping[str, str] = os.environ) -> Chi
     # Loading cryptography takes longer than all the rest.
     from .java_trust import write_java_roots
 
-    roots = write_java_roots(Path(route.ca_bundle)) if route.ca_bundle else None
+    bundle = Path(route.ca_bundle) if route.ca_bundle else None
+    # A proxy that has never run has made none.
+    roots = write_java_roots(bundle) if bundle and bundle.exists() else None
     return replace(route, java=True, java_roots=str(roots) if roots else None)

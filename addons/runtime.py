@@ -211,9 +211,11 @@ class Runtime:
             logger.warning('SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5')
 
     def listeners(self) -> list[str]:
-        """One line for each listener, for the person who started the proxy."""
+        """One line for each listener, and whom clients are to trust, for the person who started the proxy."""
         socks = [f"SOCKS5 proxy listening on {self.socks_address}"] if self.socks_address else []
-        return [f"HTTP proxy listening on {self.http_address}", *socks]
+        read = self.tls.interception
+        trust = [f"HTTPS is intercepted where needed; clients must trust {read.child_bundle}"] if read else []
+        return [f"HTTP proxy listening on {self.http_address}", *socks, *trust]
 
     async def explain(self, *questions: NetworkPolicyRequest) -> Explanation:
         """See `explain_live`."""

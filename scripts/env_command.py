@@ -75,6 +75,8 @@ def _described(options: argparse.Namespace) -> ChildRoute:
         raise NoAnswer("no proxy runs, and the configuration does not say on which port one would; start it first")
     print("codex-proxy: no proxy runs; these are the addresses of the configuration", file=sys.stderr)
     bundle = proxy_directory(source.home) / CHILD_BUNDLE if settings.mitm else None
+    if bundle and not bundle.exists():
+        print("codex-proxy: what programs must trust is made when the proxy first starts", file=sys.stderr)
     return ChildRoute.of(settings, str(http), str(socks) if socks else None, str(bundle) if bundle else None)
 
 

@@ -405,6 +405,14 @@ def test_both_listeners_open_and_none_of_them_is_dialled(place: Place) -> None:
         assert verdict.reason == "not_allowed_local"
 
 
+def test_where_https_is_intercepted_it_is_told_what_to_trust(place: Place) -> None:
+    place.write('"127.0.0.1"', "mitm = true\nenable_socks5 = false\n")
+    runtime = place.open()
+    _, trust = opened(runtime)
+    assert runtime.tls.interception is not None
+    assert trust == f"HTTPS is intercepted where needed; clients must trust {runtime.tls.interception.child_bundle}"
+
+
 def test_without_socks5_there_is_one_listener(place: Place) -> None:
     place.write('"a.test"', "enable_socks5 = false")
     runtime = place.open()

@@ -101,6 +101,16 @@ def test_the_proxy_of_another_network_is_none(tmp_path: Path) -> None:
 FIXED = replace(OPEN, lines=('proxy_url = "http://127.0.0.1:3128"', 'socks_url = "http://127.0.0.1:8081"'))
 
 
+def test_before_the_first_start_it_says_that_there_is_nothing_to_trust_yet(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(replace(FIXED, lines=(*FIXED.lines, "mitm = true")).toml())
+    done = env(tmp_path)
+    assert (done.code, f"export CURL_CA_BUNDLE={tmp_path}/proxy/ca-bundle.pem" in done.out.splitlines()) == (0, True)
+    assert done.err.splitlines() == [
+        "codex-proxy: no proxy runs; these are the addresses of the configuration",
+        "codex-proxy: what programs must trust is made when the proxy first starts",
+    ]
+
+
 @pytest.mark.parametrize(
     ("policy", "code", "words"),
     [

@@ -14,6 +14,7 @@ import pytest
 from tests.kit.clients import Done, need, run
 from tests.kit.hooks import CANARY
 from tests.kit.index_origin import NAME, make_wheel, package_index
+from tests.kit.npm_origin import npm_registry
 from tests.kit.origins import Exchange, HttpOrigin, echo
 from tests.kit.policies import LOOPBACK, OPEN
 from tests.kit.process import REPO
@@ -26,6 +27,7 @@ from tests.kit.recipes import (
     CURL_VERBOSE,
     HOOK_CURL,
     HOOK_VARIABLES,
+    RUN_NPM,
     RUN_PIP,
     START,
     UPSTREAM,
@@ -187,3 +189,22 @@ def test_pip_in_a_proxy_of_its_own_and_the_fix_that_is_proposed(authority: TestA
         done = runner.run(*pip, "download", "kit-demo", options=[*options, *proposed])
         assert (done.code, done.err) == (0, ""), done
     assert (runner.home / NAME).read_bytes() == make_wheel()
+
+
+def test_npm_in_a_proxy_of_its_own(authority: TestAuthority, tmp_path: Path) -> None:
+    need("npm")
+    name = "a.sub.test"
+    with HttpOrigin("npm", {"npm": npm_registry}, tls=authority.server_context(name)) as origin:
+        settings = {
+            "npm_config_registry": f"https://{name}:{origin.port}/npm/",
+            "npm_config_globalconfig": "/dev/null",
+            "npm_config_audit": "false",
+            "NODE_EXTRA_CA_CERTS": str(authority.bundle),
+        }
+        runner = Runner(tmp_path / "home", OPEN, settings)
+        (runner.home / "package.json").write_text('{"name": "mine", "dependencies": {"@kit/scoped": "1"}}')
+        _, _, _, *command = shlex.split(recipe(RUN_NPM))
+        done = runner.run(*command)
+        assert done.code == 0, done
+    assert (runner.home / "node_modules" / "@kit" / "scoped").is_dir()
+    assert (runner.home / "node_modules" / "kit-demo").is_dir()

@@ -131,6 +131,7 @@ CURL_BLOCKED = "curl -x http://127.0.0.1:3128 http://example.com/"
 CURL_TUNNEL_BLOCKED = "curl -x http://127.0.0.1:3128 https://example.com/"
 CHECK = "./scripts/codex-proxy check"
 RUN_PIP = "./scripts/codex-proxy run --allow pypi.org -- pip install requests"
+RUN_NPM = "./scripts/codex-proxy run -- npm install"
 ENV = 'eval "$(./scripts/codex-proxy env)"'
 VARIABLES = (
     "export http_proxy=http://127.0.0.1:3128 https_proxy=http://127.0.0.1:3128",
@@ -171,6 +172,7 @@ TESTED: dict[str, str] = {
     CURL_TUNNEL_BLOCKED: f"{FIRST}::test_the_first_screen",
     CHECK: f"{FIRST}::test_what_check_prints",
     RUN_PIP: f"{FIRST}::test_pip_in_a_proxy_of_its_own_and_the_fix_that_is_proposed",
+    RUN_NPM: f"{FIRST}::test_npm_in_a_proxy_of_its_own",
     ENV: f"{CLIENTS}::test_env_does_the_same",
     "codex-proxy env": f"{TRUSTING}::test_what_is_read_is_trusted",
     **dict.fromkeys(VARIABLES, f"{CLIENTS}::test_what_is_allowed_arrives"),
