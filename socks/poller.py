@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import select
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 READ = 1  # the values of EPOLLIN, EPOLLOUT, EPOLLERR and EPOLLHUP, so that epoll needs no translation
 WRITE = 4
@@ -113,6 +115,7 @@ class Poller:
         self._stale: set[int] = set()
         self._closed = False
         self._poll = self._backend.poll
+        _all.add(self)
         loop.add_reader(self._backend.fileno(), self._dispatch)
 
     def watch(self, fd: int, watcher: Watcher, mask: int) -> None:
@@ -154,6 +157,11 @@ class Poller:
         self._watchers.clear()
         self._masks.clear()
 
+    def let_go(self, null: int) -> None:
+        """For a child after a fork: nothing that is watched is held open by it. `null` takes each one's place."""
+        for fd in self._watchers:
+            os.dup2(null, fd, inheritable=False)
+
     def _dispatch(self) -> None:
         # A descriptor closed earlier in this batch may already belong to a new socket, for which these events are not
         # meant. It loses nothing: what is still true is reported again in the next batch.
@@ -174,3 +182,17 @@ class Poller:
             self._on_error(error)
         with contextlib.suppress(Exception):
             watcher.crashed(error)
+
+
+_all: WeakSet[Poller] = WeakSet()
+
+
+def _let_go() -> None:
+    """What the parent closes ends for its peer, and leaves the kernel's list, only when no child has a copy of it."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for poller in _all:
+        poller.let_go(null)
+    os.close(null)
+
+
+os.register_at_fork(after_in_child=_let_go)

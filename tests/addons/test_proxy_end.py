@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 import threading
 import warnings
@@ -19,9 +17,12 @@ from codex_network_proxy import (
     NetworkPolicyRequest,
 )
 from codex_network_proxy.addons.library_thread import NAME
+from tests.kit.forks import forked
 from tests.kit.leaks import holdings
+from tests.kit.origins import HttpOrigin
+from tests.kit.raw import Client, connect
 
-from .library_kit import PATIENCE, ask, builder, tunnel
+from .library_kit import ask, builder, tunnel
 
 
 @contextmanager
@@ -141,19 +142,28 @@ def test_a_proxy_that_is_forgotten_ends_where_warnings_are_errors(tmp_path: Path
 
 def test_in_a_child_after_a_fork_the_proxy_is_over_and_the_parents_goes_on(tmp_path: Path) -> None:
     with builder(tmp_path).start_sync() as proxy:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads: the child has none of them
-            child = os.fork()
-        if not child:
-            try:
-                signal.alarm(int(PATIENCE))
-                proxy.shutdown_sync()
-                proxy.shutdown_sync()
-                os._exit(0 if proxy.handle.is_over and not proxy.blocked_snapshot() else 1)
-            finally:
-                os._exit(2)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert asyncio.run(tunnel(proxy, "other.test", 443)).status == 403
+
+        def ends() -> bool:
+            proxy.shutdown_sync()
+            proxy.shutdown_sync()
+            return proxy.handle.is_over and not proxy.blocked_snapshot()
+
+        with forked(ends):
+            assert asyncio.run(tunnel(proxy, "other.test", 443)).status == 403
+
+
+def test_a_child_after_a_fork_holds_nothing_open(tmp_path: Path, origin: HttpOrigin) -> None:
+    proxy = builder(tmp_path).start_sync()
+    address = proxy.http_address
+    with Client(address) as client:
+        assert client.ask(connect(f"allowed.test:{origin.port}"), "CONNECT").status == 200
+        with forked():
+            proxy.add_denied_domain("allowed.test")
+            assert client.sock.recv(1) == b"", "cut"
+            proxy.shutdown_sync()
+            with pytest.raises(ConnectionRefusedError):
+                asyncio.run(ask(address, b""))
+            builder(tmp_path).http_addr(address).start_sync().shutdown_sync()
 
 
 def test_a_proxy_that_was_built_and_never_run_leaves_nothing(tmp_path: Path) -> None:

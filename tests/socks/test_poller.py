@@ -9,6 +9,7 @@ import pytest
 
 from codex_network_proxy.socks import poller as module
 from codex_network_proxy.socks.poller import ERROR, HANGUP, READ, WRITE, Kqueue, Poller
+from tests.kit.forks import PATIENCE, forked
 
 from .sockets import new_poller, reset, run, settled, tcp_pair, until
 
@@ -239,5 +240,22 @@ def test_the_poller_needs_one_descriptor_of_the_event_loop() -> None:
         poller = new_poller()
         assert loop.remove_reader(poller._backend.fileno())
         poller.close()
+
+    run(body)
+
+
+def test_what_is_closed_ends_though_a_child_after_a_fork_lives_on() -> None:
+    async def body() -> None:
+        poller = new_poller()
+        near, far = tcp_pair()
+        watcher = Recording()
+        poller.watch(near.fileno(), watcher, READ)
+        with forked():
+            poller.close_socket(near)
+            far.settimeout(PATIENCE)
+            assert far.recv(1) == b""
+            assert list(poller._poll(0, 1)) == [], "nothing is reported for ever of a socket that nobody has"
+        poller.close()
+        far.close()
 
     run(body)
