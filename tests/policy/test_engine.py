@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from types import MappingProxyType
 
 import pytest
 
@@ -16,96 +14,16 @@ from codex_network_proxy.policy.decision import (
     Decision,
     DecisionSource,
     HttpUse,
-    IPAddress,
-    NetworkDecision,
-    NetworkPolicyRequest,
     NetworkProtocol,
     PolicyScope,
     Tunnel,
-    Unresolved,
     Use,
-    Verdict,
 )
-from codex_network_proxy.policy.engine import NetworkPolicy, World, decide, forget_judgements, judge_host
-from codex_network_proxy.policy.errors import ResolutionFailed
-from codex_network_proxy.policy.hosts import parse_endpoint, parse_host
+from codex_network_proxy.policy.engine import forget_judgements, judge_host
+from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.policy.modes import NetworkMode
-from codex_network_proxy.policy.patterns import parse_pattern
-from codex_network_proxy.policy.settings import HookSettings, NetworkSettings
 
-PUBLIC = "93.184.216.34"
-NAMES: Mapping[str, tuple[str, ...]] = {
-    "allowed.test": (PUBLIC,),
-    "private.test": ("10.0.0.1",),
-    "mixed.test": (PUBLIC, "10.0.0.1"),
-    "mixed6.test": (PUBLIC, "fd00::1"),
-    "metadata.test": ("169.254.169.254",),
-    "loopback.test": ("127.0.0.1",),
-    "hooked.test": (PUBLIC,),
-    "translated.test": ("64:ff9b::7f00:1",),
-    "listed.test": ("93.184.216.99",),
-    "localhost": ("127.0.0.1", "::1"),
-    "empty.test": (),
-}
-
-
-class RecordingResolver:
-    def __init__(self, names: Mapping[str, tuple[str, ...]] = NAMES) -> None:
-        self.names = names
-        self.asked: list[str] = []
-
-    async def resolve(self, name: str, port: int) -> tuple[IPAddress, ...]:
-        self.asked.append(name)
-        if name not in self.names:
-            raise ResolutionFailed(f"could not resolve {name}")
-        return tuple(ip_address(text) for text in self.names[name])
-
-
-def compile_policy(
-    allowed: tuple[str, ...] = ("allowed.test", "hooked.test"),
-    denied: tuple[str, ...] = (),
-    hooked: tuple[str, ...] = (),
-    settings: Mapping[str, object] = MappingProxyType({}),
-) -> NetworkPolicy:
-    hooks = tuple(
-        HookSettings(index=index, host=parse_host(host), methods=("POST",), path_prefixes=("/repos/",))
-        for index, host in enumerate(hooked)
-    )
-    base = NetworkSettings(
-        enabled=True,
-        allowed=tuple(parse_pattern(text) for text in allowed),
-        denied=tuple(parse_pattern(text) for text in denied),
-        hooks=hooks,
-    )
-    return NetworkPolicy.compile(replace(base, **settings))  # type: ignore[arg-type]  # a row names real fields
-
-
-def ask(
-    policy: NetworkPolicy,
-    target: str,
-    use: Use | None = None,
-    protocol: NetworkProtocol = NetworkProtocol.HTTPS_CONNECT,
-    world: World | None = None,
-) -> Verdict:
-    request = NetworkPolicyRequest(protocol, parse_endpoint(target, 443), use or Tunnel(), "CONNECT")
-    return asyncio.run(decide(policy, request, world or a_world()))
-
-
-def a_world(resolver: RecordingResolver | None = None, **changes: object) -> World:
-    world = World(resolver or RecordingResolver(), lambda: "id-1", lambda _, port: port == 3128)
-    return replace(world, **changes)  # type: ignore[arg-type]  # a row names real fields
-
-
-def reason(verdict: Verdict) -> str:
-    match verdict:
-        case Blocked():
-            return verdict.reason
-        case Allowed():
-            return "allow"
-        case Unresolved():
-            return "unresolved"
-        case _:
-            return "unavailable"
+from .decisions import LIMITED, PUBLIC, RecordingResolver, a_world, ask, compile_policy, reason
 
 
 @dataclass(frozen=True)
@@ -224,11 +142,9 @@ def test_one_lookup_and_exactly_its_addresses_are_pinned() -> None:
     assert resolver.asked == ["allowed.test"]
 
 
-ALLOW = NetworkDecision.allow()
 GET = HttpUse("GET")
 SECURE_POST = HttpUse("POST", secure=True, path="/repos/x")
 SECURE_GET = HttpUse("GET", secure=True, path="/repos/x")
-LIMITED = {"mode": NetworkMode.LIMITED}
 MITM = {"mitm": True}
 LIMITED_MITM = {"mode": NetworkMode.LIMITED, "mitm": True}
 HTTP, CONNECT = NetworkProtocol.HTTP, NetworkProtocol.HTTPS_CONNECT
@@ -321,42 +237,6 @@ def test_a_matched_hook_is_named_by_a_ruling_of_its_own() -> None:
     ]
 
 
-class FakeDecider:
-    """An asker, which the policy trusts to answer in any case."""
-
-    def __init__(self, answer: NetworkDecision) -> None:
-        self.answer = answer
-        self.asked: list[NetworkPolicyRequest] = []
-
-    async def ask(self, request: NetworkPolicyRequest) -> NetworkDecision:
-        self.asked.append(request)
-        return self.answer
-
-
-@pytest.mark.parametrize(
-    ("answer", "target", "use", "settings", "expected"),
-    [
-        pytest.param(ALLOW, "listed.test:1", Tunnel(), {}, "allow", id="an allow overrides a miss"),
-        pytest.param(ALLOW, "mixed6.test:1", Tunnel(), {}, "not_allowed_local", id="addresses count after an allow"),
-        pytest.param(ALLOW, "loopback.test:3128", Tunnel(), {}, "not_allowed_local", id="as do the proxy's own ports"),
-        pytest.param(ALLOW, "listed.test:1", Tunnel(), LIMITED, "mitm_required", id="interception counts after it"),
-        pytest.param(ALLOW, "listed.test:1", HttpUse("POST"), LIMITED, "method_not_allowed", id="the method counts"),
-        pytest.param(NetworkDecision.deny("no"), "listed.test:1", Tunnel(), {}, "no", id="a deny keeps its words"),
-        pytest.param(
-            NetworkDecision.deny("denied"), "listed.test:1", Tunnel(), {}, "denied", id="also when we use them"
-        ),
-        pytest.param(NetworkDecision.ask("why"), "listed.test:1", Tunnel(), {}, "why", id="an ask is a block"),
-    ],
-)
-def test_the_decider(
-    answer: NetworkDecision, target: str, use: Use, settings: Mapping[str, object], expected: str
-) -> None:
-    decider = FakeDecider(answer)
-    verdict = ask(compile_policy(settings=settings), target, use, world=a_world(decider=decider))
-    assert reason(verdict) == expected
-    assert [request.host for request in decider.asked] == [target.partition(":")[0]]
-
-
 @pytest.mark.parametrize(
     ("target", "protocol", "expected"),
     [
@@ -369,53 +249,6 @@ def test_the_decider(
 def test_datagrams_never_lead_back_to_the_proxy(target: str, protocol: NetworkProtocol, expected: str) -> None:
     world = a_world(is_own_relay=lambda _, port: port in (3128, 5000))
     assert reason(ask(compile_policy(("127.0.0.1",)), target, protocol=protocol, world=world)) == expected
-
-
-def test_whatever_source_a_decider_names_it_spoke_itself() -> None:
-    decider = FakeDecider(NetworkDecision.deny_with_source("x", DecisionSource.PROXY_STATE))
-    verdict = ask(compile_policy(), "listed.test:1", world=a_world(decider=decider))
-    assert isinstance(verdict, Blocked)
-    assert verdict.ruling.source is DecisionSource.DECIDER
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        pytest.param("denied.test:443", id="a denied name"),
-        pytest.param("127.0.0.1:443", id="a local literal"),
-        pytest.param("allowed.test:443", id="a name that is listed"),
-    ],
-)
-def test_the_decider_is_not_asked_about(target: str) -> None:
-    decider = FakeDecider(NetworkDecision.allow())
-    ask(compile_policy(denied=("denied.test",)), target, world=a_world(decider=decider))
-    assert decider.asked == []
-
-
-def test_a_hard_allowlist_leaves_nothing_to_the_decider() -> None:
-    decider = FakeDecider(ALLOW)
-    policy = compile_policy(settings={"hard_allowlist": True})
-    assert reason(ask(policy, "listed.test:1", world=a_world(decider=decider))) == "not_allowed"
-    assert decider.asked == []
-
-
-def test_an_override_is_labelled() -> None:
-    verdict = ask(compile_policy(), "listed.test:1", world=a_world(decider=FakeDecider(NetworkDecision.allow())))
-    assert isinstance(verdict, Allowed)
-    ruling = verdict.rulings[0]
-    assert (ruling.source, ruling.reason, ruling.override) == (DecisionSource.DECIDER, "not_allowed", True)
-
-
-def test_an_ask_is_labelled() -> None:
-    verdict = ask(compile_policy(), "listed.test:1", world=a_world(decider=FakeDecider(NetworkDecision.ask("x"))))
-    assert isinstance(verdict, Blocked)
-    assert (verdict.ruling.decision, verdict.ruling.source) == (Decision.ASK, DecisionSource.DECIDER)
-
-
-def test_the_decider_sees_the_canonical_host() -> None:
-    decider = FakeDecider(NetworkDecision.deny())
-    ask(compile_policy(), "LISTED.Test.:8443", world=a_world(decider=decider))
-    assert [(request.host, request.port) for request in decider.asked] == [("listed.test", 8443)]
 
 
 def test_each_policy_judges_for_itself_and_none_is_kept_when_it_is_out_of_force() -> None:

@@ -6,104 +6,19 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from ipaddress import ip_address
 
 import pytest
 
-from codex_network_proxy.policy.config import load_with_origins
 from codex_network_proxy.policy.constraints import Constraints
-from codex_network_proxy.policy.decision import (
-    Allowed,
-    Blocked,
-    IPAddress,
-    NetworkDecision,
-    NetworkPolicyRequest,
-    NetworkProtocol,
-    Verdict,
-)
-from codex_network_proxy.policy.engine import NetworkPolicy, World, decide, judge_host
-from codex_network_proxy.policy.errors import ResolutionFailed
-from codex_network_proxy.policy.explain import Explanation, explain
+from codex_network_proxy.policy.decision import Allowed, Blocked, NetworkPolicyRequest, NetworkProtocol, Verdict
+from codex_network_proxy.policy.engine import NetworkPolicy, decide, judge_host
 from codex_network_proxy.policy.hosts import parse_endpoint
 from codex_network_proxy.policy.inquiry import questions
-from codex_network_proxy.policy.origins import NO_ORIGINS
-from codex_network_proxy.policy.overlays import UNMANAGED, ManagedPolicy
+from codex_network_proxy.policy.overlays import ManagedPolicy
 from codex_network_proxy.policy.settings import NetworkSettings
-from codex_network_proxy.policy.upstream import read_routes
 
-HEAD = """
-default_permissions = "w"
-[permissions.w.network]
-"""
-LISTS = """enabled = true
-allowed_domains = ["listed.test", "*.wide.test", "private.test", "metadata.test",
-  "hooked.test", "*.hooked.test"]
-denied_domains = [
-  "evil.wide.test", "**.evil.wide.test",
-  "10.9.0.0/16"]
-"""
-ONE_HOOK = """
-[[permissions.w.network.mitm_hooks]]
-host = "hooked.test"
-match = { methods = ["GET"], path_prefixes = ["/repos/"], query = { state = ["open"] } }
-"""
-HOOK = (
-    ONE_HOOK
-    + """[[permissions.w.network.mitm_hooks]]
-host = "hooked.test"
-match = { methods = ["GET"], path_prefixes = ["/other/"] }
-"""
-)
-NAMES = {
-    "private.test": "10.0.0.1",
-    "metadata.test": "169.254.169.254",
-    "deniedrange.wide.test": "10.9.0.1",
-    "localhost": "127.0.0.1",
-    "self.wide.test": "127.0.0.1",
-}
+from .explanations import HOOK, LIMITED, LISTS, MITM, NAMES, ONE_HOOK, a_world, explained, reason
 
-
-class Names:
-    """Knows every name but those with `unknown` in them."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def resolve(self, name: str, port: int) -> Sequence[IPAddress]:
-        self.asked.append(name)
-        if "unknown" in name:
-            raise ResolutionFailed(f"could not resolve {name}")
-        return (ip_address(NAMES.get(name, "93.184.216.34")),)
-
-
-class Nosy:
-    async def ask(self, request: NetworkPolicyRequest) -> NetworkDecision:
-        raise AssertionError("an explanation asks nobody")
-
-
-def a_world(names: Names | None = None) -> World:
-    return World(names or Names(), lambda: "id", lambda _, port: port == 3128, Nosy())
-
-
-def explained(
-    text: str,
-    table: str = LISTS,
-    names: Names | None = None,
-    managed: ManagedPolicy = UNMANAGED,
-    method: str | None = None,
-    protocol: NetworkProtocol | None = None,
-) -> Explanation:
-    loaded, origins = load_with_origins(HEAD + table, file="c.toml")
-    asked = questions(text, method=method, protocol=protocol)
-    return asyncio.run(explain(asked, loaded.settings, a_world(names), origins, managed))
-
-
-def reason(explanation: Explanation) -> str:
-    return explanation.verdict.reason if isinstance(explanation.verdict, Blocked) else "allow"
-
-
-LIMITED = LISTS + 'mode = "limited"\n'
-MITM = LISTS + "mitm = true\n"
 ROWS = [
     pytest.param(
         "listed.test", LISTS, "allow", ['remove "listed.test" from allowed_domains (c.toml:5)'], id="the entry goes"
@@ -344,74 +259,6 @@ def test_a_refused_name_without_an_address_needs_only_its_entry() -> None:
     assert explanation.remedy.changes == ('add "unknown.test:443" to allowed_domains',)
 
 
-@pytest.mark.parametrize(
-    ("text", "addresses", "looked_up"),
-    [
-        pytest.param("listed.test", [("93.184.216.34", "public")], True, id="an allowed name"),
-        pytest.param("private.test", [("10.0.0.1", "private")], True, id="a name that is private"),
-        pytest.param("other.test", [("93.184.216.34", "public")], False, id="a name the proxy refuses unseen"),
-        pytest.param("127.0.0.1", [("127.0.0.1", "loopback")], True, id="a literal"),
-    ],
-)
-def test_the_addresses_and_their_classes(text: str, addresses: list[tuple[str, str]], looked_up: bool) -> None:
-    names = Names()
-    explanation = explained(text, names=names)
-    assert [(str(found.address), found.kind) for found in explanation.addresses] == addresses
-    assert explanation.looked_up is looked_up
-    assert len(names.asked) <= 1, "whatever is tried, each name is looked up once"
-
-
-@pytest.mark.parametrize(
-    ("text", "table", "grounds"),
-    [
-        pytest.param("a.wide.test", LISTS, [("allow", "*.wide.test", 5)], id="an entry of the allowlist"),
-        pytest.param("evil.wide.test", LISTS, [("denied", "evil.wide.test", 8)], id="an entry of the denylist"),
-        pytest.param("other.test", LISTS, [("not_allowed", None, None)], id="no entry at all"),
-        pytest.param(
-            "https://hooked.test/other/x",
-            MITM + HOOK,
-            [("allow", "hooked.test", 6), ("allow", "mitm_hooks[1]", 15)],
-            id="an entry and a hook",
-        ),
-        pytest.param(
-            "ws://listed.test/",
-            LIMITED,
-            [("allow", "listed.test", 5), ("method_not_allowed", None, None)],
-            id="an entry and the mode",
-        ),
-    ],
-)
-def test_the_grounds_and_their_places(text: str, table: str, grounds: list[tuple[str, str | None, int | None]]) -> None:
-    found = explained(text, table).grounds
-    assert [(one.ruling.reason, one.ruling.rule, one.place and one.place.line) for one in found] == grounds
-
-
-def test_what_comes_from_no_file_has_no_place() -> None:
-    loaded, _ = load_with_origins(HEAD + LISTS, file="c.toml")
-    for text, change in (
-        ("listed.test", 'remove "listed.test" from allowed_domains'),
-        ("evil.wide.test", 'remove "evil.wide.test" from denied_domains'),
-    ):
-        explanation = asyncio.run(explain(questions(text), loaded.settings, a_world(), NO_ORIGINS))
-        assert explanation.grounds[0].place is None
-        assert explanation.remedy.changes[0] == change
-
-
-def test_an_entry_that_another_profile_brought_is_found_there() -> None:
-    text = HEAD.replace('"w"', '"child"') + LISTS + "[permissions.child]\nextends = 'w'\n"
-    loaded, origins = load_with_origins(text, file="c.toml")
-    explanation = asyncio.run(explain(questions("listed.test"), loaded.settings, a_world(), origins))
-    place = explanation.grounds[0].place
-    assert place is not None
-    assert (place.path, place.line) == ("permissions.w.network.allowed_domains[0]", 5)
-
-
-def test_a_file_that_selects_nothing_has_no_places() -> None:
-    loaded, origins = load_with_origins("[permissions.w.network]\nenabled = true", file="c.toml")
-    explanation = asyncio.run(explain(questions("listed.test"), loaded.settings, a_world(), origins))
-    assert explanation.remedy.changes == ("write enabled = true", 'add "listed.test:443" to allowed_domains')
-
-
 def test_a_change_beyond_the_constraints_says_so() -> None:
     bound = Constraints(allowed_domains=("**.wide.test", "*.test"), denied_domains=("evil.wide.test",))
     managed = ManagedPolicy(constraints=bound)
@@ -430,51 +277,6 @@ def test_a_block_by_something_unexpected_has_no_remedy(monkeypatch: pytest.Monke
     odd = replace(explanation.verdict.rulings[0], reason="policy_denied")
     monkeypatch.setattr("codex_network_proxy.policy.engine.judge_host", lru_cache(lambda policy, target: odd))
     assert explained("listed.test").remedy.obstacle == "a safety check failed; the log names it"
-
-
-def test_the_fields_of_a_block() -> None:
-    fields = explained("evil.wide.test").fields()
-    assert fields == {
-        "host": "evil.wide.test",
-        "port": 443,
-        "protocol": "https_connect",
-        "method": "CONNECT",
-        "decision": "deny",
-        "reason": "denied",
-        "code": "blocked-by-denylist",
-        "message": "Codex blocked this request: domain denied by policy.",
-        "rulings": [
-            {
-                "decision": "deny",
-                "reason": "denied",
-                "source": "baseline_policy",
-                "rule": "evil.wide.test",
-                "file": "c.toml",
-                "line": 8,
-            }
-        ],
-        "addresses": [{"address": "93.184.216.34", "class": "public"}],
-        "looked_up": False,
-        "inspected": False,
-        "changes": [
-            'remove "evil.wide.test" from denied_domains (c.toml:8)',
-            'remove "**.evil.wide.test" from denied_domains (c.toml:8)',
-        ],
-    }
-
-
-def test_the_fields_of_a_request_through_an_upstream_proxy() -> None:
-    loaded, origins = load_with_origins(HEAD + LISTS + "allow_local_binding = true\n", file="c.toml")
-    routes, _ = read_routes({"HTTPS_PROXY": "http://me:canary@proxy.test:3129"})
-    world = replace(a_world(), routes=routes)
-    found = asyncio.run(explain(questions("listed.test"), loaded.settings, world, origins))
-    fields = found.fields()
-    assert fields["decision"] == "allow"
-    assert fields["upstream"] == "http://proxy.test:3129"
-    assert "canary" not in repr(fields)
-    assert (found.message, fields["inspected"]) == ("The tunnel passes; the proxy does not read it.", False)
-    read = explained("http://listed.test/")
-    assert (read.message, read.fields()["inspected"]) == ("The request passes; the proxy reads it.", True)
 
 
 def test_no_policy_that_was_tried_is_remembered() -> None:
