@@ -15,6 +15,7 @@ from mitmproxy.proxy.server import ConnectionIO
 
 from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope
 from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
+from codex_network_proxy.socks.listener import address_text
 
 from .door_reach import Reached
 from .engine_events import WRITE_LIMIT, DirectEvents
@@ -82,11 +83,10 @@ class PolicedConnection(DirectEvents):
 
     async def handle_client(self) -> None:
         """Runs the connection to its end, with a session that lasts exactly as long."""
-        host, port, *_ = self.client.peername
         settings = self.master.addons.get(SETTINGS_ADDON)
         session = Session(
             self.tenant or getattr(settings, "tenant", None),
-            f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            address_text(self.client.peername),
             self.scope,
             tunnel=self.tunnel,
             tunnel_decided=self.tunnel is not None,
