@@ -86,7 +86,10 @@ class SocksTunnel(layer.Layer):
 
 
 def _standing(session: Session | None) -> Allowed | None:
-    """What the door has decided, unless the policy has changed since."""
+    """What the door has decided, unless the policy has changed since: then that is a block of its own, on record."""
     if session is None or session.tunnel is None or session.authority is None:
         return None
-    return session.tunnel if session.authority.still_allows(session.tunnel) else None
+    if session.authority.still_allows(session.tunnel):
+        return session.tunnel
+    session.authority.deny(session.tunnel.request)
+    return None

@@ -152,12 +152,16 @@ def test_a_policy_that_changed_during_the_hand_over_counts(tmp_path: Path) -> No
         def tighten(_: object) -> None:
             lab.reload(configuration(lines=['denied_domains = ["hooked.test"]']))
 
+        labs.append(lab)
         lab.add(Other("client_connected", tighten))
         peer, code = await lab.ask_socks(443)
         assert code == 2
         assert await peer.closed()
 
+    labs: list[Lab] = []
     play(scenario, tmp_path)
+    found = [(e["network.policy.decision"], e["network.policy.reason"]) for e in events(labs[0])]
+    assert found == [("allow", "allow"), ("deny", "policy_denied")]
 
 
 # -- without the fast path -------------------------------------------------------------------------------------------

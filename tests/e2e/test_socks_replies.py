@@ -109,8 +109,13 @@ def test_0x01_while_the_configuration_is_broken(running: ProxyProcess, origin: H
 def test_0x02_while_switched_off(running: ProxyProcess, origin: HttpOrigin) -> None:
     with running as proxy:
         proxy.write_config(replace(OPEN, enabled=False).toml())
-        proxy.until(lambda: code(proxy, b"allowed.test", origin.port) == 2, "switched off")
-        (event,) = proxy.audit_events(1, of_a_proxy_that_is_off)
+        proxy.until(
+            lambda: (
+                code(proxy, b"allowed.test", origin.port) == 2 and bool(proxy.audit_events(0, of_a_proxy_that_is_off))
+            ),
+            "switched off",
+        )
+        event = proxy.audit_events(1, of_a_proxy_that_is_off)[0]
         assert (event["network.policy.scope"], event["network.policy.source"]) == ("non_domain", "proxy_state")
         assert event["network.transport.protocol"] == "socks5_tcp"
         proxy.write_config(OPEN.toml())
