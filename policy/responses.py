@@ -137,12 +137,16 @@ def socket_response(verdict: Refusal) -> BlockResponse:
 def error_response(status: int, text: str, request_id: str | None = None) -> BlockResponse:
     """An answer that is no policy block, such as `400` `missing host` or `502` `upstream failure: …`.
 
-    `text` may hold what the client or an upstream sent; it is shown without control characters.
+    `text` may hold what the client or an upstream sent; it is shown without control characters. That of a `502` is in
+    the status line as well: of a refused CONNECT most tools show nothing else.
     """
-    body = printable(text, REASON_LIMIT).encode()
+    shown = printable(text, REASON_LIMIT)
+    body, phrase = shown.encode(), HTTPStatus(status).phrase
+    if status == HTTPStatus.BAD_GATEWAY and shown.isascii():
+        phrase = f"{phrase} ({shown})"
     ids = () if request_id is None else ((_ID_HEADER, request_id),)
     headers = (("content-type", _TEXT), ("content-length", str(len(body))), *ids)
-    return BlockResponse(status, HTTPStatus(status).phrase, headers, body)
+    return BlockResponse(status, phrase, headers, body)
 
 
 def wire(response: BlockResponse, *, close: bool, head_only: bool = False) -> bytes:

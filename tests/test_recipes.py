@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from tests.kit import recipes as kit
 from tests.kit.process import REPO
 from tests.kit.recipes import TESTED, UNTESTED, Block, readme, recipes
 
@@ -29,6 +30,16 @@ def test_every_command_of_the_readme_is_run_by_a_test_or_it_is_said_why_not() ->
 def test_the_tests_that_are_named_exist(where: str) -> None:
     file, _, name = where.partition("::")
     assert name in names_in(file)
+
+
+NAMES = {value: name for name, value in vars(kit).items() if isinstance(value, str) and value in TESTED}
+"""The commands that tests ask for by a name."""
+
+
+@pytest.mark.parametrize("command", [command for command in NAMES if command != kit.START])
+def test_a_test_that_is_named_uses_the_command_as_it_stands_in_the_readme(command: str) -> None:
+    tree = ast.parse((REPO / "tests" / TESTED[command].partition("::")[0]).read_text())
+    assert NAMES[command] in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python"], ids=lambda b: b.heading)

@@ -58,7 +58,7 @@ def _open(client: Client, authority: str, *fields: str, early: bytes = b"") -> N
         pytest.param(
             "unresolved.test",
             502,
-            "Bad Gateway",
+            "Bad Gateway (upstream failure: could not resolve unresolved.test)",
             None,
             "upstream failure: could not resolve unresolved.test",
             id="unresolved",

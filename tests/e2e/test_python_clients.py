@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -84,3 +85,12 @@ def test_urllib(proxy: ProxyProcess, origin: HttpOrigin) -> None:
         assert answer.read() == b"ok from shared\n"
     with pytest.raises(urllib.error.URLError, match="Blocked by network policy"):
         opener.open(f"https://evil.test:{origin.port}/t", timeout=10)
+
+
+def test_a_tunnel_that_fails_tells_why(fleet: Fleet) -> None:
+    proxy = fleet.get(replace(OPEN, allowed=("*.nowhere.test",)))
+    why = r"502 Bad Gateway \(upstream failure: could not resolve a.nowhere.test\)"
+    with session(proxy) as client, pytest.raises(requests.exceptions.ProxyError, match=why):
+        client.get("https://a.nowhere.test/")
+    with httpx_client(proxy) as other, pytest.raises(httpx.ProxyError, match=why):
+        other.get("https://a.nowhere.test/")

@@ -139,7 +139,6 @@ VARIABLES = (
     "unset no_proxy NO_PROXY",
 )
 CURL_VERBOSE = "curl -v -x http://127.0.0.1:3128 https://example.com/"
-EXPLAIN = "./scripts/codex-proxy explain https://gist.github.com/acme"
 HOOK_VARIABLES = "export https_proxy=http://127.0.0.1:3128 CURL_CA_BUNDLE=~/.codex/proxy/ca-bundle.pem"
 HOOK_CURL = """curl https://api.github.com/user/repos -d '{"name":"mine"}'"""
 TRUST = (
@@ -177,7 +176,9 @@ TESTED: dict[str, str] = {
     "codex-proxy env": f"{TRUSTING}::test_what_is_read_is_trusted",
     **dict.fromkeys(VARIABLES, f"{CLIENTS}::test_what_is_allowed_arrives"),
     CURL_VERBOSE: f"{FIRST}::test_a_refused_tunnel_tells_why",
-    EXPLAIN: "test_docs.py::test_the_explanation_in_the_readme_is_the_one_that_is_given",
+    f"{START} explain https://gist.github.com/acme": (
+        "test_docs.py::test_the_explanation_in_the_readme_is_the_one_that_is_given"
+    ),
     HOOK_VARIABLES: f"{FIRST}::test_a_hook_lets_one_repository_through",
     HOOK_CURL: f"{FIRST}::test_a_hook_lets_one_repository_through",
     **dict.fromkeys(TRUST, f"{TRUSTING}::test_what_is_read_is_trusted"),

@@ -210,7 +210,7 @@ def test_a_disabled_proxy_answers_503_in_plain_text_without_a_code(answer: Answe
         pytest.param(
             Unresolved(ID, request("no-such.test:443"), (), "could not resolve no-such.test: Name unknown"),
             502,
-            "Bad Gateway",
+            "Bad Gateway (upstream failure: could not resolve no-such.test)",
             "upstream failure: could not resolve no-such.test",
             id="a name without an address is no block",
         ),
@@ -244,15 +244,22 @@ def test_failures_are_plain_text_on_every_door(
         (431, "request head too large", "Request Header Fields Too Large"),
         (500, "missing state", "Internal Server Error"),
         (501, "unix sockets unsupported", "Not Implemented"),
-        (502, "upstream failure: connection refused", "Bad Gateway"),
+        (502, "upstream failure: connection refused", "Bad Gateway (upstream failure: connection refused)"),
+        (502, "upstream failure: größer", "Bad Gateway"),
         (503, "too many connections", "Service Unavailable"),
     ],
 )
 def test_other_errors_are_their_text(status: int, text: str, phrase: str) -> None:
     response = error_response(status, text)
     assert (response.status, response.reason_phrase, response.body.decode()) == (status, phrase, text)
-    assert headers(response) == {"content-type": "text/plain", "content-length": str(len(text))}
+    assert headers(response) == {"content-type": "text/plain", "content-length": str(len(text.encode()))}
     assert headers(error_response(status, text, ID))["x-proxy-request-id"] == ID
+
+
+def test_a_status_line_stays_one_line() -> None:
+    response = error_response(502, "upstream failure: a\r\nx-evil: 1")
+    assert response.reason_phrase == r"Bad Gateway (upstream failure: a\r\nx-evil: 1)"
+    assert wire(response, close=False).count(b"\r\n") == 4
 
 
 def test_an_error_text_with_bytes_from_the_wire_is_spelled_out_and_counted_in_bytes() -> None:
