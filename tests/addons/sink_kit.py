@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+import queue
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from codex_network_proxy.addons.audit_export import AuditExport, export_from_environment
+from codex_network_proxy.addons.sink_thread import Pace
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.decision import (
     Decision,
@@ -65,3 +71,70 @@ def listening() -> Iterator[Listening]:
         yield handler
     finally:
         logger.removeHandler(handler)
+
+
+AT_ONCE = Pace(delay=0.0, retry=0.0)
+
+
+@contextmanager
+def exporting(variables: dict[str, str], pace: Pace = AT_ONCE) -> Iterator[AuditExport]:
+    export = export_from_environment(variables, pace)
+    assert export
+    try:
+        yield export
+    finally:
+        finish(export)
+
+
+def finish(export: AuditExport) -> None:
+    export.close_soon()
+    export.wait_closed(LIMIT)
+
+
+@contextmanager
+def short_patience() -> Iterator[None]:
+    """How long the exporter tries one batch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
+        yield
+
+
+class FakeFile:
+    """A file whose speed and faults the test decides. A gated one waits in `append` for an `answer`.
+
+    It takes `most` bytes at once, and of these whole lines only.
+    """
+
+    def __init__(self, *, gated: bool = False, most: int = sys.maxsize) -> None:
+        self.content = b""
+        self.error: Exception | None = None
+        self.open_error: Exception | None = None
+        self.most = most
+        self.closed = False
+        self.entered = threading.Semaphore(0)
+        self._answers: queue.SimpleQueue[Exception | None] | None = queue.SimpleQueue() if gated else None
+
+    def open(self) -> None:
+        if self.open_error:
+            raise self.open_error
+
+    def append(self, lines: bytes) -> int:
+        self.entered.release()
+        error = self._answers.get(timeout=LIMIT) if self._answers is not None else self.error
+        if error:
+            raise error
+        taken = lines[: lines.rfind(b"\n", 0, self.most) + 1]
+        self.content += taken
+        return len(taken)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def answer(self, *errors: Exception | None) -> None:
+        assert self._answers is not None
+        for error in errors:
+            self._answers.put(error)
+
+    def wait_for_append(self, times: int = 1) -> None:
+        for _ in range(times):
+            assert self.entered.acquire(timeout=LIMIT)

@@ -6,29 +6,17 @@ import gzip
 import logging
 import socket
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
-from opentelemetry.sdk.resources import Resource
 
-from codex_network_proxy.addons.audit_export import (
-    AuditExport,
-    ExportUnavailable,
-    export_from_environment,
-    export_to,
-)
+from codex_network_proxy.addons.audit_export import ExportUnavailable, export_from_environment
 from codex_network_proxy.addons.audit_sinks import close_all
 from codex_network_proxy.addons.sink_thread import Pace
-from codex_network_proxy.policy.audit import EVENT_NAME, PolicyDecisionEvent
+from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from tests.kit.collector import Collector
 
-from .sink_kit import LIMIT, Listening, event, listening
-
-AT_ONCE = Pace(delay=0.0, retry=0.0)
+from .sink_kit import AT_ONCE, LIMIT, Listening, event, exporting, listening, short_patience
 
 
 @pytest.fixture
@@ -48,21 +36,6 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exporter reads the variables of the process."""
     for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"):
         monkeypatch.delenv(name, raising=False)
-
-
-@contextmanager
-def exporting(variables: dict[str, str], pace: Pace = AT_ONCE) -> Iterator[AuditExport]:
-    export = export_from_environment(variables, pace)
-    assert export
-    try:
-        yield export
-    finally:
-        finish(export)
-
-
-def finish(export: AuditExport) -> None:
-    export.close_soon()
-    export.wait_closed(LIMIT)
 
 
 def test_a_collector_receives_the_event_under_its_documented_names(collector: Collector) -> None:
@@ -238,14 +211,6 @@ def test_what_waits_for_a_collector_that_is_away_arrives_when_it_is_there(log: L
             assert export.working
 
 
-@contextmanager
-def short_patience() -> Iterator[None]:
-    """How long the exporter tries one batch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
-        yield
-
-
 def test_a_slow_collector_delays_nobody_and_the_queue_stays_bounded(collector: Collector, log: Listening) -> None:
     collector.gate.clear()
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
@@ -311,71 +276,6 @@ def test_what_opentelemetry_says_elsewhere_in_the_application_is_left_alone(
         assert len(noisy.filters) == 2
     assert len(noisy.filters) == 1, "and the filter is gone afterwards"
     assert "somebody else's exporter failed" in caplog.text
-
-
-# -- the application's own pipeline ------------------------------------------------------------------------------------
-
-
-def provider(exporter: InMemoryLogRecordExporter) -> LoggerProvider:
-    made = LoggerProvider(Resource({"service.name": "the-application"}), shutdown_on_exit=False)
-    made.add_log_record_processor(SimpleLogRecordProcessor(exporter))
-    return made
-
-
-def test_an_applications_pipeline_gets_the_events_and_is_left_running() -> None:
-    memory = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # its own
-    export = export_to(provider(memory))
-    export.emit(event(1))
-    finish(export)
-    (taken,) = memory.get_finished_logs()
-    assert dict(taken.log_record.attributes or {}) == event(1).fields()
-    assert taken.log_record.event_name == EVENT_NAME
-    assert taken.instrumentation_scope
-    assert taken.instrumentation_scope.name == "codex_otel.network_proxy"
-    assert taken.resource.attributes["service.name"] == "the-application"
-    assert not memory._stopped
-
-
-class SlowPipeline:
-    """A provider whose work takes as long as the test says, or fails."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.entered = threading.Semaphore(0)
-        self.gate = threading.Event()
-        self.error = error
-        self.taken = 0
-
-    def get_logger(self, name: str, version: str) -> SlowPipeline:
-        return self
-
-    def emit(self, record: object) -> None:
-        self.entered.release()
-        assert self.gate.wait(LIMIT)
-        if self.error:
-            raise self.error
-        self.taken += 1
-
-
-def test_a_slow_pipeline_delays_nobody() -> None:
-    slow = SlowPipeline()
-    export = export_to(slow, AT_ONCE)  # type: ignore[arg-type]  # all of it that is used
-    export.emit(event(1))
-    assert slow.entered.acquire(timeout=LIMIT)
-    export.emit(event(2))
-    slow.gate.set()
-    finish(export)
-    assert slow.taken == 2
-
-
-def test_a_pipeline_that_raises_loses_its_events_and_nothing_else(log: Listening) -> None:
-    broken = SlowPipeline(RuntimeError("a secret"))
-    broken.gate.set()
-    export = export_to(broken)  # type: ignore[arg-type]  # all of it that is used
-    export.emit(event(1))
-    finish(export)
-    assert export.dropped == 1
-    assert log.lines[0].endswith("LoggerProvider fails: RuntimeError; decisions go on, 1 events lost so far")
-    assert "a secret" not in "".join(log.lines)
 
 
 def test_an_event_that_is_none_harms_nobody(collector: Collector, log: Listening) -> None:

@@ -1,12 +1,12 @@
+"""The audit log on disk: every event is a line, in order, and whatever the file does delays nobody."""
+
 from __future__ import annotations
 
 import errno
 import json
 import os
-import queue
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,54 +20,13 @@ from codex_network_proxy.addons.log_file import RotatingLogFile
 from codex_network_proxy.addons.seldom import Monotonic, Seldom
 from codex_network_proxy.addons.sink_thread import Pace
 
-from .sink_kit import LIMIT, FakeTime, Listening, event, listening
+from .sink_kit import LIMIT, FakeFile, FakeTime, Listening, event, listening
 
 DISK_FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def ids(lines: bytes) -> list[str]:
     return [json.loads(line)["request.id"] for line in lines.splitlines()]
-
-
-class FakeFile:
-    """A file whose speed and faults the test decides. A gated one waits in `append` for an `answer`.
-
-    It takes `most` bytes at once, and of these whole lines only.
-    """
-
-    def __init__(self, *, gated: bool = False, most: int = sys.maxsize) -> None:
-        self.content = b""
-        self.error: Exception | None = None
-        self.open_error: Exception | None = None
-        self.most = most
-        self.closed = False
-        self.entered = threading.Semaphore(0)
-        self._answers: queue.SimpleQueue[Exception | None] | None = queue.SimpleQueue() if gated else None
-
-    def open(self) -> None:
-        if self.open_error:
-            raise self.open_error
-
-    def append(self, lines: bytes) -> int:
-        self.entered.release()
-        error = self._answers.get(timeout=LIMIT) if self._answers is not None else self.error
-        if error:
-            raise error
-        taken = lines[: lines.rfind(b"\n", 0, self.most) + 1]
-        self.content += taken
-        return len(taken)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def answer(self, *errors: Exception | None) -> None:
-        assert self._answers is not None
-        for error in errors:
-            self._answers.put(error)
-
-    def wait_for_append(self, times: int = 1) -> None:
-        for _ in range(times):
-            assert self.entered.acquire(timeout=LIMIT)
 
 
 @pytest.fixture

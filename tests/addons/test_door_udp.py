@@ -2,61 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
-from typing import Self
 
 import pytest
 
-from codex_network_proxy.addons.doorway import DoorLimits
 from codex_network_proxy.policy.decision import Allowed, BlockReason, NetworkProtocol
 from codex_network_proxy.socks.udp import UdpLimits
-from tests.kit.socks_client import ASSOCIATE, IPAddress, SocksClient
-from tests.kit.udp_client import ZEROS, Datagram, UdpClient
+from tests.kit.udp_client import Datagram
 from tests.kit.udp_origins import UdpOrigin, silence
 
-from .running_door import PATIENCE, RunningDoor
-
-LOCAL = IPv4Address("127.0.0.1")
-
-
-class UdpDoor(RunningDoor):
-    """A running door, asked for UDP."""
-
-    def __init__(self, udp: UdpLimits | None = None, connections: int = 4096, host: str = "127.0.0.1") -> None:
-        super().__init__(DoorLimits(connections=connections, udp=udp or UdpLimits()), host=host)
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self.open_socks()
-        return self
-
-    def client(self, host: bytes | IPAddress = ZEROS, port: int = 0) -> UdpClient:
-        return UdpClient(self.socks, host=host, port=port)
-
-    @property
-    def open_associations(self) -> int:
-        return self.call(lambda: len(self.doorway.associations))
-
-    def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:
-        return self.call(lambda: self.door.recheck(still_allowed))
-
-
-@contextmanager
-def relaying(udp: UdpLimits | None = None) -> Iterator[tuple[UdpDoor, UdpClient, UdpOrigin]]:
-    """A door, a client with an association, and an origin that echoes."""
-    with UdpDoor(udp) as door, UdpOrigin() as origin, door.client() as client:
-        yield door, client, origin
-
-
-def hosts_asked(door: RunningDoor) -> list[str]:
-    return [request.host for request in door.authority.asked]
-
+from .running_door import PATIENCE
+from .udp_door import LOCAL, UdpDoor, hosts_asked, relaying
 
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
@@ -185,126 +142,6 @@ def test_what_cannot_be_a_host_is_dropped_and_asks_nobody(
         assert hosts_asked(door) == ["allowed.test"]
         assert origin.payloads == [b"x"]
         assert len([text for text in caplog.messages if text.startswith("SOCKS request rejected")]) == 1
-
-
-# -- the request for an association ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("serves_udp", "code"),
-    [pytest.param(False, 7, id="UDP is switched off"), pytest.param(None, 1, id="the configuration is broken")],
-)
-def test_an_association_that_is_not_to_be_had(serves_udp: bool | None, code: int) -> None:
-    with UdpDoor() as door, SocksClient(door.socks) as client:
-        door.authority.serves_udp = serves_udp
-        assert client.command(LOCAL, 0, ASSOCIATE).code == code
-        assert client.ended()
-        assert door.open_associations == 0
-
-
-CLAIMS = [
-    pytest.param(ZEROS, 0, id="zeros"),
-    pytest.param(IPv6Address(0), 0, id="zeros of IPv6"),
-    pytest.param(LOCAL, 0, id="its own address"),
-    pytest.param(IPv6Address("::ffff:127.0.0.1"), 0, id="its own address as IPv6"),
-    pytest.param(b"0", 0, id="zeros as PySocks spells them"),
-    pytest.param(b"127.0.0.1", 0, id="its own address as a domain"),
-]
-
-FALSE_CLAIMS = [
-    pytest.param(IPv4Address("127.0.0.2"), 0, 2, id="another address"),
-    pytest.param(b"127.0.0.2", 0, 2, id="another address as a domain"),
-    pytest.param(IPv6Address("::1"), 0, 2, id="an address of another family"),
-    pytest.param(b"client.test", 0, 8, id="a name, which would have to be resolved"),
-    pytest.param(b"", 0, 8, id="an empty domain"),
-    pytest.param(b"\xff\0", 0, 8, id="bytes that are no name"),
-]
-
-
-@pytest.mark.parametrize(("host", "port"), CLAIMS)
-def test_an_address_that_the_client_may_announce(host: bytes | IPAddress, port: int) -> None:
-    with UdpDoor() as door, UdpOrigin() as origin, door.client(host, port) as client:
-        assert client.relay[0] == "127.0.0.1"
-        assert client.ask(b"allowed.test", origin.port, b"x").payload == b"x"
-
-
-@pytest.mark.parametrize(("host", "port", "code"), FALSE_CLAIMS)
-def test_an_address_that_the_client_may_not_announce(host: bytes | IPAddress, port: int, code: int) -> None:
-    with UdpDoor() as door, SocksClient(door.socks) as client:
-        assert client.command(host, port, ASSOCIATE).code == code
-        assert client.ended()
-        assert hosts_asked(door) == []
-
-
-def test_a_port_that_was_announced_is_the_only_one_that_may_send() -> None:
-    with UdpDoor() as door, UdpOrigin() as origin, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as announced:
-        announced.bind(("127.0.0.1", 0))
-        with door.client(port=announced.getsockname()[1]) as client:
-            client.send(b"allowed.test", origin.port, b"from another port")
-            client.sock.close()
-            client.sock = announced.dup()
-            client.sock.settimeout(PATIENCE)
-            assert client.ask(b"allowed.test", origin.port, b"x").payload == b"x"
-        assert origin.payloads == [b"x"]
-
-
-def test_a_listener_on_ipv6_has_its_relays_there() -> None:
-    with UdpDoor(host="::1") as door, UdpOrigin() as origin, door.client(IPv6Address("::1")) as client:
-        assert client.relay[0] == "::1"
-        assert client.ask(b"allowed.test", origin.port, b"x") == Datagram(LOCAL, origin.port, b"x")
-
-
-def test_without_a_socket_the_client_hears_of_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> socket.socket:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    with UdpDoor() as door, SocksClient(door.socks) as client:
-        monkeypatch.setattr("codex_network_proxy.socks.udp._bound", fail)
-        assert client.command(LOCAL, 0, ASSOCIATE).code == 1
-        assert client.ended()
-        client.sock.close()
-        door.wait_until_empty()
-
-
-# -- the end -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_association_ends_with_its_connection_and_counts_until_then() -> None:
-    with UdpDoor(connections=2) as door:
-        with door.client() as first, door.client():
-            assert (door.door.taken, door.open_associations) == (2, 2)
-            with SocksClient(door.socks) as third:
-                assert third.ended()
-            first.control.sock.close()
-            door.wait_until(lambda: door.door.taken == 1)
-            with door.client():
-                assert door.door.taken == 2
-        door.wait_until_empty()
-        assert door.open_associations == 0
-
-
-def test_closing_the_door_ends_every_association() -> None:
-    with UdpDoor() as door, UdpOrigin() as origin, door.client() as client:
-        client.ask(b"allowed.test", origin.port, b"x")
-        client.send(b"slow.test", origin.port, b"x")
-        assert door.authority.waiting.wait(PATIENCE)
-        door.call(door.door.close)
-        assert client.control.ended()
-        assert [(one.bytes_up, one.bytes_down) for one in door.observer.closed] == [(1, 1)]
-
-
-def test_what_went_nowhere_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with UdpDoor() as door, caplog.at_level(logging.DEBUG):
-        with door.client() as client:
-            client.sock.sendto(b"\0\0\x01\x01\x7f\0\0\x01\0\x35fragment", client.relay)
-            for _ in range(3):
-                client.send(b"blocked.test", 53, b"x")
-            client.send(b"slow.test", 53, b"x")
-            assert door.authority.waiting.wait(PATIENCE)
-            address = client.control.address
-        door.wait_until_empty()
-    dropped = '"1 a fragment; 2 its destination is not allowed"'
-    assert f"SOCKS UDP association closed (client={address}, dropped={dropped})" in caplog.messages
 
 
 # -- what others see ---------------------------------------------------------------------------------------------------

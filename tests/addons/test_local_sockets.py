@@ -204,44 +204,6 @@ def test_a_refused_dial_says_so(folder: Path, listener: socket.socket) -> None:
     asyncio.run(run())
 
 
-class Hanging:
-    """A file system that answers when it is let go."""
-
-    def __init__(self) -> None:
-        self.free = threading.Event()
-        self.asked = threading.Event()
-
-    def look_up(self, path: str) -> SocketFile:
-        self.asked.set()
-        self.free.wait()
-        return SocketFile(path, path, (1, 1))
-
-
-def test_a_file_system_that_hangs_finds_nothing_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_sockets, "LOOK_LIMIT", 0)
-    files = Hanging()
-
-    async def run() -> None:
-        assert await LocalSockets(files).find(SocketRules(("/a",)), "/a") is None
-
-    asyncio.run(run())
-    files.free.set()
-
-
-def test_without_a_thread_nothing_is_found_and_nothing_is_dialled() -> None:
-    threads = LookupThreads()
-    threads.close()
-
-    async def run() -> None:
-        sockets = LocalSockets(threads=threads)
-        assert await sockets.find(SocketRules(("/a",)), "/a") is None
-        with pytest.raises(DialError) as failed:
-            await sockets.dial(SocketFile("/a", "/a", (1, 1)))
-        assert failed.value.failure is DialFailure.OTHER
-
-    asyncio.run(run())
-
-
 def test_a_connection_that_comes_too_late_is_closed(folder: Path, listener: socket.socket) -> None:
     """The client has gone while the dial was under way in its thread."""
     found = FileSystem().look_up(str(folder / "a.sock"))
@@ -296,17 +258,6 @@ def test_a_connection_that_comes_in_the_moment_of_the_end_is_closed(folder: Path
             await waiting
 
     asyncio.run(run())  # that nobody closed it would be a warning
-
-
-class Refusing:
-    def look_up(self, path: str) -> SocketFile:
-        raise PermissionError(path)
-
-
-def test_an_open_connection_does_not_stand_when_it_cannot_be_told() -> None:
-    found = SocketFile("/a", "/a", (1, 1))
-    assert LocalSockets(Refusing()).permit(SocketRules(("/a",)), found)
-    assert not LocalSockets(Refusing()).permit(SocketRules(("/a",), denied=("/b",)), found)
 
 
 def test_no_rule_opens_a_socket_of_the_proxy_itself(folder: Path, listener: socket.socket) -> None:
