@@ -141,6 +141,9 @@ class Deciding:
         self._running.discard(call.task)
         self._is_full = False
         failed = call.task.cancelled() or call.task.exception() is not None
+        if failed and not call.answer.done():
+            # Not cancelled by us: its own loop has ended, or it did this to itself.
+            self._note("the decider was cancelled; the request is denied")
         self._settle(key, call, _DENY if failed else call.task.result())
 
     def _settle(self, key: NetworkPolicyRequest, call: _Call, answer: NetworkDecision) -> None:

@@ -55,7 +55,12 @@ def not_async(request: NetworkPolicyRequest) -> object:
             ["the decider failed (RuntimeError); the request is denied"],
             id="an error is a deny, and its text is not noted",
         ),
-        pytest.param(answering(asyncio.CancelledError()), DENY, [], id="a decider that cancels itself denies"),
+        pytest.param(
+            answering(asyncio.CancelledError()),
+            DENY,
+            ["the decider was cancelled; the request is denied"],
+            id="a decider that cancels itself denies",
+        ),
         pytest.param(
             answering(TimeoutError()),
             DENY,
