@@ -145,8 +145,10 @@ class SinkThread[Item]:
         while not closing:
             self._wake.wait()
             # Items come in bursts: one write for many of them, and the loop is not interrupted for each.
-            closing = self._closing.wait(self._pace.delay)
+            self._closing.wait(self._pace.delay)
             self._wake.clear()
+            # Read after the clearing: a close that came just before it has nothing else to wake the thread with.
+            closing = self._closing.is_set()
             if not self._empty() and not closing:
                 self._closing.wait(self._pace.retry)
                 self._wake.set()

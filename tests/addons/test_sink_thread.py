@@ -168,3 +168,19 @@ def test_only_a_required_sink_keeps_from_deciding(file: bool, export: bool, reco
     sinks = [FakeSink(working=file), FakeSink(working=export)]
     assert AuditSinks(sinks, required=sinks[:1]).recording() is recording
     assert AuditSinks(sinks).recording() is True
+
+
+def test_a_close_is_never_overheard() -> None:
+    """It comes while the thread is between two looks."""
+    box = Box()
+    thread = SinkThread(box, WORDS, AT_ONCE)
+    clear = thread._wake.clear
+
+    def closed_just_before() -> None:
+        thread.close_soon()
+        clear()
+
+    thread._wake.clear = closed_just_before  # type: ignore[method-assign]  # the moment itself cannot be had otherwise
+    thread.put(1)
+    assert thread.wait_closed(LIMIT)
+    assert box.taken == [1]
