@@ -10,7 +10,6 @@ import pytest
 
 from tests.kit.clients import need, run
 from tests.kit.fleet import Fleet
-from tests.kit.git_origin import make_repository
 from tests.kit.origins import HttpOrigin
 from tests.kit.policies import OPEN
 from tests.kit.proxy import ProxyProcess
@@ -26,9 +25,7 @@ schemes = pytest.mark.parametrize("scheme", ["http", "https"])
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("repositories")
-    make_repository(folder)
-    return folder
+    return tmp_path_factory.mktemp("repositories")
 
 
 @pytest.fixture(scope="module")

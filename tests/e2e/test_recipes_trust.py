@@ -11,7 +11,6 @@ import pytest
 
 from tests.kit.clients import Done
 from tests.kit.fleet import Fleet
-from tests.kit.git_origin import make_repository
 from tests.kit.hooks import API, CANARY, OTHER, Hook, Inject, inspecting
 from tests.kit.origins import HttpOrigin
 from tests.kit.proxy import ProxyProcess
@@ -33,7 +32,6 @@ SCOPED = replace(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, authority: TestAuthority) -> Iterator[HttpOrigin]:
     root = tmp_path_factory.mktemp("repositories")
-    make_repository(root)
     with tools_origin(root, authority.server_context(API, OTHER)) as running:
         yield running
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.kit.clients import Done, need, run
 from tests.kit.fleet import Fleet
 from tests.kit.git_origin import make_repository
 from tests.kit.policies import OPEN
+from tests.kit.process import REPO, python
 from tests.kit.proxy import ProxyProcess
 from tests.kit.recipes import GIT_BY_SSH, SSH_BY_NC, SSH_BY_NCAT, recipe
 from tests.kit.ssh_origin import SshOrigin
@@ -61,7 +63,21 @@ def test_a_login_at_a_host_that_is_not_listed(
     assert not server.recorder.since(mark)
 
 
-def test_git_over_ssh(proxy: ProxyProcess, server: SshOrigin, tmp_path: Path) -> None:
+def by_hand(proxy: ProxyProcess) -> str:
+    assignment, *_ = shlex.split(recipe(GIT_BY_SSH, proxy))
+    return assignment.partition("=")[2]
+
+
+def by_env(proxy: ProxyProcess) -> str:
+    command = python(REPO / "scripts" / "launch.py", "env", "--shell", "json")
+    done = run(command, proxy.home, {"CODEX_HOME": str(proxy.home)})
+    return str(json.loads(done.out)["GIT_SSH_COMMAND"])
+
+
+@pytest.mark.parametrize("told", [by_hand, by_env], ids=["by hand", "by env"])
+def test_git_over_ssh(
+    told: Callable[[ProxyProcess], str], proxy: ProxyProcess, server: SshOrigin, tmp_path: Path
+) -> None:
     need("git")
     need("nc")
     origin = tmp_path / "origin"
@@ -69,10 +85,9 @@ def test_git_over_ssh(proxy: ProxyProcess, server: SshOrigin, tmp_path: Path) ->
     bare = make_repository(origin)
 
     def git(*arguments: str) -> Done:
-        assignment, *_ = shlex.split(recipe(GIT_BY_SSH, proxy))
-        command = assignment.partition("=")[2].split(" ", 1)
+        before, ssh, after = told(proxy).partition("ssh ")
         settings = ["-c", "user.name=Test", "-c", "user.email=test@client.test"]
-        environment = {"GIT_SSH_COMMAND": f"{command[0]} {shlex.join(server.options())} {command[1]}"}
+        environment = {"GIT_SSH_COMMAND": f"{before}{ssh}{shlex.join(server.options())} {after}"}
         return run([need("git"), *settings, *arguments], tmp_path, environment)
 
     def url(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from .clients import Done, need, run
-from .git_origin import git_backend
+from .git_origin import git_backend, make_repository
 from .index_origin import package_index
 from .npm_origin import npm_registry
 from .origins import Exchange, HttpOrigin, not_found
@@ -96,6 +97,11 @@ def _needs_env_proxy(folder: Path, base: str) -> None:
         pytest.skip("this node does not know NODE_USE_ENV_PROXY")
 
 
+def _needs_pip(folder: Path, base: str) -> None:
+    if importlib.util.find_spec("pip") is None:
+        pytest.skip("this environment has no pip")
+
+
 @cache
 def _cargo() -> str:
     """The program itself: rustup's stand-in for it looks for its toolchains in the home folder."""
@@ -153,6 +159,7 @@ TOOLS: dict[str, Tool] = {
         " --no-cache-dir --index-url {base}/simple kit-demo",
         "Successfully downloaded kit-demo",
         trust=("PIP_CERT",),
+        ready=_needs_pip,
         environment={"PIP_CONFIG_FILE": "/dev/null"},
         plain=False,  # It takes no index in clear without being asked to.
     ),
@@ -182,6 +189,8 @@ TOOLS: dict[str, Tool] = {
 
 
 def tools_origin(root: Path, tls: ssl.SSLContext | None = None) -> HttpOrigin:
-    """What every tool fetches from. `root` holds the repositories."""
+    """What every tool fetches from. The folder `root` is filled with a repository, where there is git to make one."""
+    if shutil.which("git") and not (root / "demo.git").exists():
+        make_repository(root)
     routes = {"git": git_backend(root), "simple": package_index, "npm": npm_registry, "cargo": crates}
     return HttpOrigin("tools", routes, tls=tls)
