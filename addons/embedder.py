@@ -52,10 +52,13 @@ class Embedder:
 
     def end(self) -> threading.Thread | None:
         """Starts to end the thread, when there is one, and answers with it."""
-        self._is_over = True
         if self._thread is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._stop, self._loop)
         return self._thread
+
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_over = True
+        loop.stop()
 
     def outside[Argument](self, function: Callable[[Argument], object]) -> Callable[[Argument], Awaitable[Any]]:
         """The program's function as one for the proxy's own loop: it runs outside, and its answer comes back.

@@ -69,6 +69,16 @@ def test_without_a_loop_it_has_a_thread_of_its_own(function: Callable[[int], obj
     assert not thread.is_alive()
 
 
+def test_an_end_right_after_the_beginning_is_one() -> None:
+    for _ in range(200):
+        embedder = Embedder()
+        embedder.begin(None)
+        thread = embedder.end()
+        assert thread
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
 def test_what_it_raises_comes_back() -> None:
     async def broken(_: int) -> None:
         raise KeyError("canary")
