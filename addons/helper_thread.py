@@ -32,9 +32,19 @@ def in_thread[Result](work: Callable[[], Result], name: str = "codex-network-pro
     return Helper(work, name)
 
 
-async def done_in_thread[Result](work: Callable[[], Result]) -> Result:
-    """Does the work in a thread and leaves none behind. Whoever is cancelled meanwhile does not wait for it."""
+async def done_in_thread[Result](
+    work: Callable[[], Result], unwanted: Callable[[Result], object] | None = None
+) -> Result:
+    """Does the work in a thread and leaves none behind.
+
+    Whoever is cancelled meanwhile does not wait for it; `unwanted` is then given what comes of it, in that thread.
+    """
     helper = in_thread(work)
-    result = await asyncio.shield(asyncio.wrap_future(helper))
+    try:
+        result = await asyncio.shield(asyncio.wrap_future(helper))
+    except asyncio.CancelledError:
+        if unwanted is not None:
+            helper.add_done_callback(lambda done: done.exception() or unwanted(done.result()))
+        raise
     helper.thread.join()
     return result

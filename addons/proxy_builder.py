@@ -188,7 +188,7 @@ class NetworkProxyBuilder:
 
         Raises `ConfigError` with everything that is wrong with the configuration. Binds nothing.
         """
-        return await done_in_thread(self.build_sync)
+        return await done_in_thread(self.build_sync, unwanted=lambda proxy: proxy._life.end())
 
     def build_sync(self) -> NetworkProxy:
         """As `build`, for code without an event loop. Reads files."""

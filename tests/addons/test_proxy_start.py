@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from codex_network_proxy import (
 )
 from tests.kit.leaks import holdings
 
-from .library_kit import ask, builder, tunnel
+from .library_kit import ask, builder, tunnel, until
 
 
 def test_everything_wrong_with_the_configuration_is_said_at_once_and_nothing_is_left(tmp_path: Path) -> None:
@@ -70,6 +72,26 @@ def test_an_address_that_is_taken_stops_the_start_and_leaves_nothing(tmp_path: P
             assert proxy.handle.is_over
             with pytest.raises(RuntimeError, match="a proxy runs once"):
                 await proxy.run()
+        assert holdings() == before
+
+    asyncio.run(main())
+
+
+def test_a_build_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        before = holdings()
+        gc.disable()  # nothing is left to it
+        try:
+            building = asyncio.create_task(builder(tmp_path).build())
+            await asyncio.sleep(0)
+            building.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await building
+            log = tmp_path / "log" / "network-proxy.jsonl"
+            await until(log.exists)
+            await until(lambda: not any(thread.name.startswith("codex") for thread in threading.enumerate()))
+        finally:
+            gc.enable()
         assert holdings() == before
 
     asyncio.run(main())
