@@ -78,23 +78,27 @@ def test_an_address_that_is_taken_stops_the_start_and_leaves_nothing(tmp_path: P
 
 
 def test_a_build_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
-    async def main() -> None:
-        before = holdings()
-        gc.disable()  # nothing is left to it
-        try:
-            building = asyncio.create_task(builder(tmp_path).build())
-            await asyncio.sleep(0)
-            building.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await building
-            log = tmp_path / "log" / "network-proxy.jsonl"
-            await until(log.exists)
-            await until(lambda: not any(thread.name.startswith("codex") for thread in threading.enumerate()))
-        finally:
-            gc.enable()
-        assert holdings() == before
+    """The loop may be over before it is."""
 
-    asyncio.run(main())
+    async def give_up() -> None:
+        building = asyncio.create_task(builder(tmp_path).build())
+        await asyncio.sleep(0)
+        building.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await building
+
+    async def built_and_gone() -> None:
+        await until((tmp_path / "log" / "network-proxy.jsonl").exists)
+        await until(lambda: not any(thread.name.startswith("codex") for thread in threading.enumerate()))
+
+    before = holdings()
+    gc.disable()  # nothing is left to it
+    try:
+        asyncio.run(give_up())
+        asyncio.run(built_and_gone())
+    finally:
+        gc.enable()
+    assert holdings() == before
 
 
 def test_a_disabled_proxy_binds_nothing_and_is_over_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
