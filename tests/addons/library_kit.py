@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codex_network_proxy import NetworkProxy, NetworkProxyBuilder
+from codex_network_proxy import NetworkDecision, NetworkPolicyRequest, NetworkProxy, NetworkProxyBuilder
 
 PATIENCE = 10.0
 NAMES = ("allowed.test", "other.test", "hooked.test", "denied.test")
@@ -31,6 +31,21 @@ def builder(home: Path, **more: object) -> NetworkProxyBuilder:
     for name in NAMES:
         made.resolve(name, "127.0.0.1")
     return made
+
+
+class Thinking:
+    """A decider that never answers; it tells when it is asked, and when its call is over."""
+
+    def __init__(self) -> None:
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request: NetworkPolicyRequest) -> NetworkDecision:
+        self.begun.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.ended.set()
+        return NetworkDecision.allow()
 
 
 @dataclass(frozen=True, slots=True)

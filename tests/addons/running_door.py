@@ -219,10 +219,19 @@ class RunningDoor:
         self.wait_until(lambda: self.door.taken == 0)
 
 
-def open_tunnel(door: RunningDoor, origin: TcpOrigin, host: str = "allowed.test") -> Client:
-    client = Client(door.address)
-    assert client.ask(connect(f"{host}:{origin.port}"), "CONNECT").status == 200
+def at(origin: TcpOrigin, host: str = "allowed.test") -> str:
+    return f"{host}:{origin.port}"
+
+
+def connected(client: Client, origin: TcpOrigin, host: str = "allowed.test", early: bytes = b"") -> Client:
+    """The client, whose CONNECT was granted; `early` is what it sent behind its head."""
+    answer = client.ask(connect(at(origin, host)) + early, "CONNECT")
+    assert (answer.status, answer.phrase, answer.head.fields) == (200, "Connection established", ())
     return client
+
+
+def open_tunnel(door: RunningDoor, origin: TcpOrigin, host: str = "allowed.test") -> Client:
+    return connected(Client(door.address), origin, host)
 
 
 def still_open(client: Client) -> bool:

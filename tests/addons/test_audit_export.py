@@ -16,13 +16,7 @@ from codex_network_proxy.addons.sink_thread import Pace
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from tests.kit.collector import Collector
 
-from .sink_kit import AT_ONCE, LIMIT, Listening, event, exporting, listening, short_patience
-
-
-@pytest.fixture
-def log() -> Iterator[Listening]:
-    with listening() as handler:
-        yield handler
+from .sink_kit import AT_ONCE, LIMIT, Listening, event, exporting, short_patience
 
 
 @pytest.fixture

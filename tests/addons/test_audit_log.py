@@ -20,19 +20,13 @@ from codex_network_proxy.addons.log_file import RotatingLogFile
 from codex_network_proxy.addons.seldom import Monotonic, Seldom
 from codex_network_proxy.addons.sink_thread import Pace
 
-from .sink_kit import LIMIT, FakeFile, FakeTime, Listening, event, listening
+from .sink_kit import LIMIT, FakeFile, FakeTime, Listening, event
 
 DISK_FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def ids(lines: bytes) -> list[str]:
     return [json.loads(line)["request.id"] for line in lines.splitlines()]
-
-
-@pytest.fixture
-def log() -> Iterator[Listening]:
-    with listening() as handler:
-        yield handler
 
 
 Make = Callable[..., AuditLog]

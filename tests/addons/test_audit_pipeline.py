@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
-import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
@@ -13,13 +11,7 @@ from opentelemetry.sdk.resources import Resource
 from codex_network_proxy.addons.audit_export import export_to
 from codex_network_proxy.policy.audit import EVENT_NAME
 
-from .sink_kit import AT_ONCE, LIMIT, Listening, event, finish, listening
-
-
-@pytest.fixture
-def log() -> Iterator[Listening]:
-    with listening() as handler:
-        yield handler
+from .sink_kit import AT_ONCE, LIMIT, Listening, event, finish
 
 
 def provider(exporter: InMemoryLogRecordExporter) -> LoggerProvider:

@@ -22,19 +22,6 @@ NOWHERE = IPv4Address(0)
 
 
 @pytest.fixture
-def door() -> Iterator[RunningDoor]:
-    with RunningDoor() as running:
-        running.open_socks()
-        yield running
-
-
-@pytest.fixture
-def echo() -> Iterator[TcpOrigin]:
-    with TcpOrigin(echo_bytes) as origin:
-        yield origin
-
-
-@pytest.fixture
 def refusing() -> Iterator[int]:
     """A port that nobody else can take, and where nobody listens."""
     with closing(socket.socket()) as held:
@@ -49,8 +36,8 @@ def failure(code: int) -> SocksReply:
 # -- tunnels ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_allowed_tunnel_carries_bytes_both_ways(door: RunningDoor, echo: TcpOrigin) -> None:
-    with SocksClient(door.socks) as client:
+def test_an_allowed_tunnel_carries_bytes_both_ways(socks_door: RunningDoor, echo: TcpOrigin) -> None:
+    with SocksClient(socks_door.socks) as client:
         reply = client.command(b"Allowed.TEST.", echo.port)
         echo.recorder.wait(lambda: len(echo.recorder.connections) == 1, "the connection")
         (connection,) = echo.recorder.connections
@@ -58,11 +45,11 @@ def test_an_allowed_tunnel_carries_bytes_both_ways(door: RunningDoor, echo: TcpO
         client.send(TOKEN)
         assert client.stream.exactly(len(TOKEN)) == TOKEN
         peer = client.address
-    door.wait_until_empty()
-    (request,) = door.authority.asked
+    socks_door.wait_until_empty()
+    (request,) = socks_door.authority.asked
     assert (request.protocol, request.method, str(request.target)) == ("socks5_tcp", None, f"allowed.test:{echo.port}")
     assert request.client_address == peer
-    assert door.log == []
+    assert socks_door.log == []
 
 
 @pytest.mark.parametrize(
@@ -74,11 +61,11 @@ def test_an_allowed_tunnel_carries_bytes_both_ways(door: RunningDoor, echo: TcpO
     ],
 )
 def test_an_address_is_judged_in_its_canonical_form(
-    host: bytes | IPAddress, target: str, door: RunningDoor, echo: TcpOrigin
+    host: bytes | IPAddress, target: str, socks_door: RunningDoor, echo: TcpOrigin
 ) -> None:
-    with SocksClient(door.socks) as client:
+    with SocksClient(socks_door.socks) as client:
         assert client.command(host, echo.port).code == 0
-    assert door.authority.asked[0].host == target
+    assert socks_door.authority.asked[0].host == target
 
 
 def test_ipv6_is_named_in_the_reply() -> None:
@@ -93,40 +80,40 @@ def test_ipv6_is_named_in_the_reply() -> None:
 
 
 @pytest.mark.parametrize("step", [None, 1], ids=["in one packet", "byte by byte"])
-def test_what_comes_ahead_goes_into_the_tunnel(step: int | None, door: RunningDoor, echo: TcpOrigin) -> None:
-    with SocksClient(door.socks) as client:
+def test_what_comes_ahead_goes_into_the_tunnel(step: int | None, socks_door: RunningDoor, echo: TcpOrigin) -> None:
+    with SocksClient(socks_door.socks) as client:
         client.send(GREETING + socks_request(b"allowed.test", echo.port) + TOKEN, step)
         assert client.stream.exactly(2) == GRANTED
         assert client.reply().code == 0
         assert client.stream.exactly(len(TOKEN)) == TOKEN
 
 
-def test_what_comes_while_the_decision_is_pending_goes_into_the_tunnel(door: RunningDoor) -> None:
-    with TcpOrigin(count_then_answer) as origin, SocksClient(door.socks) as client:
+def test_what_comes_while_the_decision_is_pending_goes_into_the_tunnel(socks_door: RunningDoor) -> None:
+    with TcpOrigin(count_then_answer) as origin, SocksClient(socks_door.socks) as client:
         assert client.greet() == GRANTED
         client.send(socks_request(b"slow.test", origin.port) + TOKEN)
-        assert door.authority.waiting.wait(PATIENCE)
+        assert socks_door.authority.waiting.wait(PATIENCE)
         client.send(TOKEN)
         client.finish()
-        door.settle_decision()
+        socks_door.settle_decision()
         assert client.reply().code == 0
         assert client.stream.rest() == b"%d bytes" % (2 * len(TOKEN))
-    door.wait_until_empty()
+    socks_door.wait_until_empty()
 
 
-def test_an_origin_that_speaks_first(door: RunningDoor) -> None:
-    with TcpOrigin(banner_first) as origin, SocksClient(door.socks) as client:
+def test_an_origin_that_speaks_first(socks_door: RunningDoor) -> None:
+    with TcpOrigin(banner_first) as origin, SocksClient(socks_door.socks) as client:
         assert client.command(b"allowed.test", origin.port).code == 0
         assert client.stream.exactly(len(BANNER)) == BANNER
 
 
-def test_the_observer_hears_of_each_tunnel(door: RunningDoor, echo: TcpOrigin) -> None:
-    with SocksClient(door.socks) as client:
+def test_the_observer_hears_of_each_tunnel(socks_door: RunningDoor, echo: TcpOrigin) -> None:
+    with SocksClient(socks_door.socks) as client:
         assert client.command(b"allowed.test", echo.port).code == 0
         client.send(TOKEN)
         assert client.stream.exactly(len(TOKEN)) == TOKEN
-    door.wait_until_empty()
-    (opened,), (closed,) = door.observer.opened, door.observer.closed
+    socks_door.wait_until_empty()
+    (opened,), (closed,) = socks_door.observer.opened, socks_door.observer.closed
     assert (opened.verdict.request.protocol, opened.verdict.request_id) == ("socks5_tcp", REQUEST_ID)
     assert (closed.bytes_up, closed.bytes_down) == (len(TOKEN), len(TOKEN))
 
@@ -177,17 +164,17 @@ def test_without_the_fast_path_every_allowed_tunnel_goes_to_the_engine() -> None
     ],
 )
 def test_a_refusal_has_its_code_and_ends_the_connection(
-    host: bytes | IPAddress, port: int, command: int, code: int, asked: bool, door: RunningDoor
+    host: bytes | IPAddress, port: int, command: int, code: int, asked: bool, socks_door: RunningDoor
 ) -> None:
-    with SocksClient(door.socks) as client:
+    with SocksClient(socks_door.socks) as client:
         assert client.command(host, port, command) == failure(code)
         assert client.ended()
-    door.wait_until_empty()
-    assert bool(door.authority.asked) is asked
+    socks_door.wait_until_empty()
+    assert bool(socks_door.authority.asked) is asked
 
 
-def test_a_refused_connection_is_0x05(door: RunningDoor, refusing: int) -> None:
-    with SocksClient(door.socks) as client:
+def test_a_refused_connection_is_0x05(socks_door: RunningDoor, refusing: int) -> None:
+    with SocksClient(socks_door.socks) as client:
         assert client.command(b"allowed.test", refusing) == failure(5)
         assert client.ended()
 
@@ -203,49 +190,49 @@ def test_a_refused_connection_is_0x05(door: RunningDoor, refusing: int) -> None:
     ],
 )
 def test_each_way_that_fails_has_its_code(
-    kind: DialFailure, code: int, door: RunningDoor, monkeypatch: pytest.MonkeyPatch
+    kind: DialFailure, code: int, socks_door: RunningDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door.doorway, "reach", lambda verdict, on_done: on_done(Unreached(kind, "made up")))
-    with SocksClient(door.socks) as client:
+    monkeypatch.setattr(socks_door.doorway, "reach", lambda verdict, on_done: on_done(Unreached(kind, "made up")))
+    with SocksClient(socks_door.socks) as client:
         assert client.command(b"allowed.test", 443) == failure(code)
         assert client.ended()
 
 
-def test_an_unknown_address_type_is_0x08(door: RunningDoor) -> None:
-    with SocksClient(door.socks) as client:
+def test_an_unknown_address_type_is_0x08(socks_door: RunningDoor) -> None:
+    with SocksClient(socks_door.socks) as client:
         assert client.greet() == GRANTED
         client.send(b"\x05\x01\x00\x02")
         assert client.reply() == failure(8)
         assert client.ended()
 
 
-def test_a_decision_that_was_cancelled_is_0x02(door: RunningDoor) -> None:
-    with SocksClient(door.socks) as client:
+def test_a_decision_that_was_cancelled_is_0x02(socks_door: RunningDoor) -> None:
+    with SocksClient(socks_door.socks) as client:
         assert client.greet() == GRANTED
         client.send(socks_request(b"slow.test", 443))
-        assert door.authority.waiting.wait(PATIENCE)
-        assert door.authority.answer
-        door.call(door.authority.answer.cancel)
+        assert socks_door.authority.waiting.wait(PATIENCE)
+        assert socks_door.authority.answer
+        socks_door.call(socks_door.authority.answer.cancel)
         assert client.reply() == failure(2)
 
 
-def test_a_client_that_is_done_gets_its_refusal_and_the_end(door: RunningDoor) -> None:
-    with SocksClient(door.socks) as client:
+def test_a_client_that_is_done_gets_its_refusal_and_the_end(socks_door: RunningDoor) -> None:
+    with SocksClient(socks_door.socks) as client:
         assert client.greet() == GRANTED
         client.send(socks_request(b"slow-blocked.test", 443))
-        assert door.authority.waiting.wait(PATIENCE)
+        assert socks_door.authority.waiting.wait(PATIENCE)
         client.finish()
-        door.settle_decision()
+        socks_door.settle_decision()
         assert client.reply() == failure(2)
         assert client.ended()
-    door.wait_until_empty()
+    socks_door.wait_until_empty()
 
 
-def test_a_refused_client_that_goes_on_sending_still_gets_its_reply(door: RunningDoor) -> None:
-    with SocksClient(door.socks) as client:
+def test_a_refused_client_that_goes_on_sending_still_gets_its_reply(socks_door: RunningDoor) -> None:
+    with SocksClient(socks_door.socks) as client:
         client.send(GREETING + socks_request(b"blocked.test", 443) + bytes(200_000))
         assert client.stream.exactly(2) == GRANTED
         assert client.reply() == failure(2)
         client.finish()
         assert client.ended()
-    assert len(door.authority.asked) == 1
+    assert len(socks_door.authority.asked) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.kit.raw import Client
@@ -12,29 +10,22 @@ from tests.kit.socks_client import NO_METHOD, SocksClient
 from .running_door import RunningDoor
 
 
-@pytest.fixture
-def door() -> Iterator[RunningDoor]:
-    with RunningDoor() as running:
-        running.open_socks()
-        yield running
-
-
 @pytest.mark.parametrize(
     "greeting", [b"\x05\x00", b"\x05\x01\x02", b"\x05\x02\x01\x02"], ids=["none", "password", "two"]
 )
-def test_without_a_method_of_ours_there_is_no_tunnel(greeting: bytes, door: RunningDoor) -> None:
-    with SocksClient(door.socks) as client:
+def test_without_a_method_of_ours_there_is_no_tunnel(greeting: bytes, socks_door: RunningDoor) -> None:
+    with SocksClient(socks_door.socks) as client:
         assert client.greet(greeting) == NO_METHOD
         assert client.ended()
 
 
-def test_http_is_told_where_it_belongs(door: RunningDoor) -> None:
-    with Client(door.socks) as client:
+def test_http_is_told_where_it_belongs(socks_door: RunningDoor) -> None:
+    with Client(socks_door.socks) as client:
         answer = client.ask(b"CONNECT a.test:443 HTTP/1.1\r\n\r\n")
         assert (answer.status, answer.get("connection")) == (400, "close")
-        assert answer.text == f"this port speaks SOCKS5, not HTTP; the HTTP proxy listens on {door.address}"
+        assert answer.text == f"this port speaks SOCKS5, not HTTP; the HTTP proxy listens on {socks_door.address}"
         assert client.ended()
-    assert door.authority.asked == []
+    assert socks_door.authority.asked == []
 
 
 @pytest.mark.parametrize(
@@ -46,16 +37,16 @@ def test_http_is_told_where_it_belongs(door: RunningDoor) -> None:
         pytest.param(b"\xff\xff", b"", id="noise"),
     ],
 )
-def test_other_protocols_are_closed_cleanly(sent: bytes, answer: bytes, door: RunningDoor) -> None:
-    with Client(door.socks) as client:
+def test_other_protocols_are_closed_cleanly(sent: bytes, answer: bytes, socks_door: RunningDoor) -> None:
+    with Client(socks_door.socks) as client:
         client.send(sent)
         assert client.stream.rest() == answer
-    door.wait_until_empty()
-    assert door.authority.asked == []
+    socks_door.wait_until_empty()
+    assert socks_door.authority.asked == []
 
 
-def test_the_log_says_why_and_not_what(door: RunningDoor, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO"), SocksClient(door.socks) as client:
+def test_the_log_says_why_and_not_what(socks_door: RunningDoor, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), SocksClient(socks_door.socks) as client:
         client.command(b"secret\x00.test", 443)
         peer = client.address
     line = next(record.getMessage() for record in caplog.records)

@@ -1,55 +1,35 @@
+"""Tunnels through the HTTP door: what the relay carries, and what the engine is given."""
+
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from tests.kit.raw import Client, connect, get
-from tests.kit.tcp_origins import BANNER, TcpOrigin, banner_first, count_then_answer, echo_bytes
+from tests.kit.tcp_origins import BANNER, TcpOrigin, banner_first, count_then_answer
 
-from .running_door import PATIENCE, REQUEST_ID, RunningDoor
+from .running_door import PATIENCE, REQUEST_ID, RunningDoor, at, connected
 
 TOKEN = b"to be or not to be"
 
 
-@pytest.fixture
-def door() -> Iterator[RunningDoor]:
-    with RunningDoor() as running:
-        yield running
-
-
-@pytest.fixture
-def echo() -> Iterator[TcpOrigin]:
-    with TcpOrigin(echo_bytes) as origin:
-        yield origin
-
-
-def _at(origin: TcpOrigin, host: str = "allowed.test") -> str:
-    return f"{host}:{origin.port}"
-
-
-def _open(client: Client, authority: str, *fields: str, early: bytes = b"") -> None:
-    answer = client.ask(connect(authority, *fields) + early, "CONNECT")
-    assert (answer.status, answer.phrase, answer.head.fields) == (200, "Connection established", ())
-
-
 def test_an_allowed_tunnel_carries_bytes_both_ways(door: RunningDoor, echo: TcpOrigin) -> None:
     with Client(door.address) as client:
-        _open(client, _at(echo))
+        connected(client, echo)
         client.send(TOKEN)
         assert client.stream.exactly(len(TOKEN)) == TOKEN
         peer = client.address
     door.wait_until_empty()
     (request,) = door.authority.asked
-    assert (request.protocol, request.method, str(request.target)) == ("https_connect", "CONNECT", _at(echo))
+    assert (request.protocol, request.method, str(request.target)) == ("https_connect", "CONNECT", at(echo))
     assert request.client_address == peer
     assert door.log == []
 
 
 def test_a_head_that_comes_byte_by_byte(door: RunningDoor, echo: TcpOrigin) -> None:
     with Client(door.address) as client:
-        client.send(connect(_at(echo)), step=1)
+        client.send(connect(at(echo)), step=1)
         assert client.read("CONNECT").status == 200
         client.send(TOKEN)
         assert client.stream.exactly(len(TOKEN)) == TOKEN
@@ -57,13 +37,13 @@ def test_a_head_that_comes_byte_by_byte(door: RunningDoor, echo: TcpOrigin) -> N
 
 def test_what_comes_with_the_head_goes_into_the_tunnel(door: RunningDoor, echo: TcpOrigin) -> None:
     with Client(door.address) as client:
-        _open(client, _at(echo), early=TOKEN)
+        connected(client, echo, early=TOKEN)
         assert client.stream.exactly(len(TOKEN)) == TOKEN
 
 
 def test_what_comes_while_the_decision_is_pending_goes_into_the_tunnel(door: RunningDoor) -> None:
     with TcpOrigin(count_then_answer) as origin, Client(door.address) as client:
-        client.send(connect(_at(origin, "slow.test")) + TOKEN)
+        client.send(connect(at(origin, "slow.test")) + TOKEN)
         assert door.authority.waiting.wait(PATIENCE)
         client.send(TOKEN)
         client.finish()
@@ -76,7 +56,7 @@ def test_what_comes_while_the_decision_is_pending_goes_into_the_tunnel(door: Run
 def test_a_client_that_sends_much_before_the_answer_has_to_wait(door: RunningDoor) -> None:
     size = 16 << 20
     with TcpOrigin(count_then_answer) as origin, Client(door.address) as client:
-        client.send(connect(_at(origin, "slow.test")))
+        client.send(connect(at(origin, "slow.test")))
         assert door.authority.waiting.wait(PATIENCE)
 
         def send_all() -> None:
@@ -93,13 +73,13 @@ def test_a_client_that_sends_much_before_the_answer_has_to_wait(door: RunningDoo
 
 def test_an_origin_that_speaks_first(door: RunningDoor) -> None:
     with TcpOrigin(banner_first) as origin, Client(door.address) as client:
-        _open(client, _at(origin))
+        connected(client, origin)
         assert client.stream.exactly(len(BANNER)) == BANNER
 
 
 def test_the_observer_hears_of_each_tunnel(door: RunningDoor, echo: TcpOrigin) -> None:
     with Client(door.address) as client:
-        _open(client, _at(echo), early=TOKEN)
+        connected(client, echo, early=TOKEN)
         assert client.stream.exactly(len(TOKEN)) == TOKEN
     door.wait_until_empty()
     (opened,), (closed,) = door.observer.opened, door.observer.closed
@@ -118,7 +98,7 @@ def test_an_observer_that_fails_breaks_nothing(
     monkeypatch.setattr(door.observer, "tunnel_opened", fail)
     monkeypatch.setattr(door.observer, "tunnel_closed", fail)
     with Client(door.address) as client:
-        _open(client, _at(echo), early=TOKEN)
+        connected(client, echo, early=TOKEN)
         assert client.stream.exactly(len(TOKEN)) == TOKEN
     door.wait_until_empty()
 

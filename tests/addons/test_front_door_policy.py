@@ -32,7 +32,7 @@ def test_a_new_policy_ends_the_tunnels_it_does_not_allow() -> None:
         assert door.call(lambda: door.door.recheck(_not_to("cut.test"))) == 0
 
 
-def test_a_question_that_fails_ends_theopen_tunnel() -> None:
+def test_a_question_that_fails_ends_the_open_tunnel() -> None:
     def fail(verdict: Allowed) -> bool:
         raise ValueError("made up")
 

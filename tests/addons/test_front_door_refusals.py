@@ -1,39 +1,19 @@
+"""What the HTTP door answers when there is no tunnel, and whom it cuts off."""
+
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
 
 import pytest
 
 from codex_network_proxy.addons.front_door import DoorLimits
 from tests.kit.raw import Client, connect
-from tests.kit.tcp_origins import TcpOrigin, echo_bytes
+from tests.kit.tcp_origins import TcpOrigin
 
-from .running_door import PATIENCE, REQUEST_ID, RunningDoor
+from .running_door import PATIENCE, REQUEST_ID, RunningDoor, at, connected
 
 TOKEN = b"to be or not to be"
-
-
-@pytest.fixture
-def door() -> Iterator[RunningDoor]:
-    with RunningDoor() as running:
-        yield running
-
-
-@pytest.fixture
-def echo() -> Iterator[TcpOrigin]:
-    with TcpOrigin(echo_bytes) as origin:
-        yield origin
-
-
-def _at(origin: TcpOrigin, host: str = "allowed.test") -> str:
-    return f"{host}:{origin.port}"
-
-
-def _open(client: Client, authority: str, *fields: str, early: bytes = b"") -> None:
-    answer = client.ask(connect(authority, *fields) + early, "CONNECT")
-    assert (answer.status, answer.phrase, answer.head.fields) == (200, "Connection established", ())
 
 
 @pytest.mark.parametrize(
@@ -77,7 +57,7 @@ def test_each_verdict_has_its_answer_and_the_connection_goes_on(
             assert answer.get("x-proxy-request-id") == REQUEST_ID
             assert answer.get("content-type") == "text/plain"
             assert answer.get("connection") is None
-        _open(client, _at(echo))
+        connected(client, echo)
 
 
 def test_a_decision_that_fails_is_a_block(door: RunningDoor) -> None:
@@ -154,7 +134,7 @@ def test_nobody_need_decide_about_a_client_that(goes: str, door: RunningDoor) ->
 
 def test_a_client_that_goes_later_leaves_no_question(door: RunningDoor, echo: TcpOrigin) -> None:
     with Client(door.address) as client:
-        client.send(connect(_at(echo, "slow.test")))
+        client.send(connect(at(echo, "slow.test")))
         door.settle_decision()
         assert client.read("CONNECT").status == 200
     door.wait_until_empty()

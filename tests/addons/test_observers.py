@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -15,13 +15,7 @@ from codex_network_proxy.addons.audit_sinks import close_all
 from codex_network_proxy.addons.observers import LoopObserver, ThreadObserver, told
 from codex_network_proxy.addons.sink_thread import Pace
 
-from .sink_kit import LIMIT, Listening, listening
-
-
-@pytest.fixture
-def log() -> Iterator[Listening]:
-    with listening() as handler:
-        yield handler
+from .sink_kit import LIMIT, Listening
 
 
 class Seen:

@@ -12,17 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from codex_network_proxy import (
-    NetworkDecision,
-    NetworkPolicyRequest,
-)
 from codex_network_proxy.addons.library_thread import NAME
 from tests.kit.forks import forked
 from tests.kit.leaks import holdings
 from tests.kit.origins import HttpOrigin
 from tests.kit.raw import Client, connect
 
-from .library_kit import ask, builder, tunnel
+from .library_kit import Thinking, ask, builder, tunnel
 
 
 @contextmanager
@@ -64,21 +60,12 @@ def test_waiting_for_a_proxy_that_goes_on_can_be_given_up(tmp_path: Path) -> Non
 
 def test_shutdown_ends_a_decider_that_still_thinks(tmp_path: Path) -> None:
     async def main() -> None:
-        thinking, ended = asyncio.Event(), asyncio.Event()
-
-        async def decider(request: NetworkPolicyRequest) -> NetworkDecision:
-            thinking.set()
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                ended.set()
-            return NetworkDecision.allow()
-
+        decider = Thinking()
         proxy = await builder(tmp_path).policy_decider(decider).start()
         client = asyncio.create_task(tunnel(proxy, "other.test", 443))
-        await thinking.wait()
+        await decider.begun.wait()
         await proxy.shutdown()
-        await ended.wait()
+        await decider.ended.wait()
         with pytest.raises(asyncio.IncompleteReadError):
             await client
         assert not [entry for entry in proxy.blocked_snapshot() if entry.decision == "allow"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import socket
@@ -17,7 +16,6 @@ from codex_network_proxy import ClientScope, NetworkDecision, NetworkPolicyReque
 from codex_network_proxy.addons import front_door
 from codex_network_proxy.addons.proxy_scope import ProxyScope
 from codex_network_proxy.socks.listener import bind
-from tests.kit.leaks import holdings
 from tests.kit.origins import HttpOrigin
 from tests.kit.raw import Client, connect
 from tests.kit.socks_client import SocksClient
@@ -25,7 +23,7 @@ from tests.kit.tls import TestAuthority
 from tests.kit.udp_client import UdpClient
 from tests.kit.udp_origins import UdpOrigin
 
-from .library_kit import builder, tunnel, until
+from .library_kit import builder
 
 HOOKED = "hooked.test"
 HOOK = {"host": HOOKED, "match": {"methods": ["GET"], "path_prefixes": ["/"]}, "actions": {}}
@@ -191,74 +189,6 @@ def test_its_end_closes_its_listeners_and_every_connection_and_nobody_elses(plac
                 assert client.ask(b"GET /t HTTP/1.1\r\nHost: x\r\n\r\n" if client is stays else request).status == 200
 
 
-def test_its_end_leaves_no_question_open(tmp_path: Path) -> None:
-    async def main() -> None:
-        thinking, ended = asyncio.Event(), asyncio.Event()
-
-        async def decider(request: NetworkPolicyRequest) -> NetworkDecision:
-            thinking.set()
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                ended.set()
-            return NetworkDecision.allow()
-
-        async with builder(tmp_path).policy_decider(decider).start() as proxy:
-            way = proxy.scope(command="slow")
-            async with way:
-                asking = asyncio.create_task(tunnel_to(way.http_address))
-                await thinking.wait()
-            await ended.wait()
-            with pytest.raises(asyncio.IncompleteReadError):
-                await asking
-
-    asyncio.run(main())
-
-
-async def tunnel_to(address: str) -> object:
-    class There:
-        http_address = address
-
-    return await tunnel(There(), "other.test", 443)  # type: ignore[arg-type]  # nothing else is asked of it
-
-
-def test_a_hundred_scopes_leave_nothing(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with builder(tmp_path).start() as proxy:
-            async with proxy.scope():
-                pass
-            before = holdings()
-            for number in range(100):
-                async with proxy.scope(command=str(number)):
-                    pass
-            assert holdings() == before
-
-    asyncio.run(main())
-
-
-def test_the_end_of_the_proxy_is_the_end_of_its_scopes(tmp_path: Path) -> None:
-    async def main() -> None:
-        proxy = await builder(tmp_path).start()
-        way = proxy.scope()
-        async with way:
-            address = way.http_address
-            await proxy.shutdown()
-            with pytest.raises(ConnectionRefusedError):
-                Client(address)
-        with pytest.raises(RuntimeError, match="does not run"):
-            async with proxy.scope():
-                pass
-
-    asyncio.run(main())
-
-
-def test_a_proxy_that_does_not_run_has_no_scopes(tmp_path: Path) -> None:
-    proxy = builder(tmp_path).build_sync()
-    with pytest.raises(RuntimeError, match="does not run"), proxy.scope():
-        pass
-    proxy.shutdown_sync()
-
-
 def test_a_scope_is_open_once(place: Place) -> None:
     way = place.proxy.scope()
     with pytest.raises(RuntimeError, match="not open"):
@@ -278,20 +208,6 @@ def test_nobody_comes_in_through_the_proxy_itself(place: Place) -> None:
     with way, Client(place.proxy.http_address) as client:
         assert client.ask(connect(way.http_address), "CONNECT").status == 403
     assert place.asked == []
-
-
-def test_an_opening_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with builder(tmp_path).start() as proxy:
-            before = holdings()
-            opening = asyncio.create_task(proxy.scope().__aenter__())
-            await asyncio.sleep(0)
-            opening.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await opening
-            await until(lambda: holdings() == before)
-
-    asyncio.run(main())
 
 
 def test_a_port_that_cannot_be_had_leaves_no_other_open(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk._logs import LoggerProvider
@@ -19,13 +17,6 @@ from codex_network_proxy.policy.decision import Allowed, Blocked, NetworkDecisio
 from codex_network_proxy.policy.errors import ConfigError
 
 from .runtime_kit import HOOK, Place, ask
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    found = Place(tmp_path)
-    yield found
-    found.close()
 
 
 def test_the_configured_policy_decides_and_is_audited_below_codex_home(place: Place) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,6 @@ from codex_network_proxy.policy.errors import ConfigError
 from codex_network_proxy.policy.overlays import ManagedPolicy, NetworkRequirements, NetworkRule
 
 from .runtime_kit import HEAD, HOOK, Place, ask
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    found = Place(tmp_path)
-    yield found
-    found.close()
 
 
 def test_an_unchanged_file_is_not_read_again(place: Place) -> None:

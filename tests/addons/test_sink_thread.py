@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from codex_network_proxy.addons.audit_sinks import AuditSinks
 from codex_network_proxy.addons.sink_thread import Lost, Pace, SinkThread, Words
 
-from .sink_kit import LIMIT, FakeTime, Listening, event, listening
+from .sink_kit import LIMIT, FakeTime, Listening, event
 
 WORDS = Words("letter box", "is jammed", "is free")
 AT_ONCE = Pace(queue=10, batch=3, delay=0.0, retry=0.0)
@@ -46,12 +46,6 @@ class Box:
     def wait_tried(self, times: int) -> None:
         for _ in range(times):
             assert self.tried.acquire(timeout=LIMIT)
-
-
-@pytest.fixture
-def log() -> Iterator[Listening]:
-    with listening() as handler:
-        yield handler
 
 
 def finish(thread: SinkThread[int]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import pytest
+
 from codex_network_proxy.addons.upstreams import LIMIT, Upstreams
 from codex_network_proxy.policy.decision import (
     Allowed,
@@ -127,3 +129,18 @@ def through(proxy: UpstreamProxy, target: str = "example.test:443", use: Use | N
     request = NetworkPolicyRequest(protocol, parse_endpoint(target), use or Tunnel(), "CONNECT", "127.0.0.1:5000")
     ruling = Ruling(Decision.ALLOW, "allow", DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN)
     return Allowed("id-1", request, (ruling,), (), upstream=proxy)
+
+
+CANARY = "Basic canary"
+ways = pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+
+
+async def echo(peer: Peer) -> None:
+    await peer.asked()
+    await peer.say(OK)
+    while data := await peer.reader.read(1 << 16):
+        await peer.say(data)
+
+
+async def refuses(peer: Peer) -> None:
+    await peer.say(b"HTTP/1.1 403 No\r\n\r\n")
