@@ -73,7 +73,7 @@ class ProviderExporter:
         for record in _log_records(events):
             try:
                 self._logger.emit(record)
-            except Exception as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
                 # Those before it are delivered already, and must not be again.
                 raise Lost(type(error).__name__) from error
         return len(events)

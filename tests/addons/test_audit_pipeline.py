@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
@@ -37,7 +38,7 @@ def test_an_applications_pipeline_gets_the_events_and_is_left_running() -> None:
 class SlowPipeline:
     """A provider whose work takes as long as the test says, or fails."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: BaseException | None = None) -> None:
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
         self.error = error
@@ -65,12 +66,13 @@ def test_a_slow_pipeline_delays_nobody() -> None:
     assert slow.taken == 2
 
 
-def test_a_pipeline_that_raises_loses_its_events_and_nothing_else(log: Listening) -> None:
-    broken = SlowPipeline(RuntimeError("a secret"))
+@pytest.mark.parametrize("error", [RuntimeError("a secret"), SystemExit("a secret")])
+def test_a_pipeline_that_raises_loses_its_events_and_nothing_else(error: BaseException, log: Listening) -> None:
+    broken = SlowPipeline(error)
     broken.gate.set()
     export = export_to(broken)  # type: ignore[arg-type]  # all of it that is used
     export.emit(event(1))
     finish(export)
     assert export.dropped == 1
-    assert log.lines[0].endswith("LoggerProvider fails: RuntimeError; decisions go on, 1 events lost so far")
+    assert log.lines[0].endswith(f"LoggerProvider fails: {type(error).__name__}; decisions go on, 1 events lost so far")
     assert "a secret" not in "".join(log.lines)
