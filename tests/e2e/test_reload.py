@@ -47,7 +47,7 @@ def test_k05_a_broken_file_closes_everything_until_it_is_repaired(
         assert answer.text == "error"
         assert statuses(proxy, "denied.test", origin.port) == (500, 500)
         assert "config.toml" in proxy.output
-        proxy.write_config(OPEN.toml())
+        proxy.reload(OPEN.toml())
         proxy.until(lambda: statuses(proxy, "allowed.test", origin.port) == (200, 200), "everything repaired")
         assert statuses(proxy, "denied.test", origin.port) == (403, 403)
 
@@ -63,11 +63,11 @@ def test_k06_a_tunnel_to_a_host_that_is_now_denied_is_closed(running: ProxyProce
 
 def test_switched_off_and_on_again(running: ProxyProcess, origin: HttpOrigin) -> None:
     with running as proxy:
-        proxy.write_config(replace(OPEN, enabled=False).toml())
+        proxy.reload(replace(OPEN, enabled=False).toml())
         proxy.until(lambda: statuses(proxy, "allowed.test", origin.port) == (503, 503), "switched off")
         answer = exchange(proxy.http, get(f"http://allowed.test:{origin.port}/t"))
         assert answer.text == "Codex blocked this request by network policy."
         assert answer.get("x-proxy-error") is None
         assert answer.get("content-type") == "text/plain"
-        proxy.write_config(OPEN.toml())
+        proxy.reload(OPEN.toml())
         proxy.until(lambda: statuses(proxy, "allowed.test", origin.port) == (200, 200), "switched on")

@@ -98,17 +98,17 @@ def code(proxy: ProxyProcess, host: bytes, port: int) -> int:
 
 def test_0x01_while_the_configuration_is_broken(running: ProxyProcess, origin: HttpOrigin) -> None:
     with running as proxy, socks_tunnel(proxy, "allowed.test", origin.port) as client:
-        proxy.write_config("= [")
+        proxy.reload("= [")
         assert client.ended(), "what was open is closed"
         assert [code(proxy, host, origin.port) for host in (b"allowed.test", b"denied.test")] == [1, 1]
-        proxy.write_config(OPEN.toml())
+        proxy.reload(OPEN.toml())
         proxy.until(lambda: code(proxy, b"allowed.test", origin.port) == 0, "everything repaired")
         assert code(proxy, b"denied.test", origin.port) == 2
 
 
 def test_0x02_while_switched_off(running: ProxyProcess, origin: HttpOrigin) -> None:
     with running as proxy:
-        proxy.write_config(replace(OPEN, enabled=False).toml())
+        proxy.reload(replace(OPEN, enabled=False).toml())
         proxy.until(
             lambda: (
                 code(proxy, b"allowed.test", origin.port) == 2 and bool(proxy.audit_events(0, of_a_proxy_that_is_off))
@@ -118,7 +118,7 @@ def test_0x02_while_switched_off(running: ProxyProcess, origin: HttpOrigin) -> N
         event = proxy.audit_events(1, of_a_proxy_that_is_off)[0]
         assert (event["network.policy.scope"], event["network.policy.source"]) == ("non_domain", "proxy_state")
         assert event["network.transport.protocol"] == "socks5_tcp"
-        proxy.write_config(OPEN.toml())
+        proxy.reload(OPEN.toml())
         proxy.until(lambda: code(proxy, b"allowed.test", origin.port) == 0, "switched on")
 
 
@@ -132,14 +132,14 @@ def test_k06_a_tunnel_to_a_host_that_is_now_denied_is_closed(running: ProxyProce
         socks_tunnel(proxy, "allowed.test", origin.port) as denied,
         socks_tunnel(proxy, "a.sub.test", origin.port) as other,
     ):
-        proxy.write_config(replace(OPEN, denied=("allowed.test",)).toml())
+        proxy.reload(replace(OPEN, denied=("allowed.test",)).toml())
         assert denied.ended()
         assert other.ask(b"GET /t HTTP/1.1\r\nHost: x\r\n\r\n").status == 200, "what is still allowed goes on"
 
 
 def test_a_narrower_mode_closes_every_tunnel(running: ProxyProcess, origin: HttpOrigin) -> None:
     with running as proxy, socks_tunnel(proxy, "allowed.test", origin.port) as client:
-        proxy.write_config(replace(OPEN, mode="limited").toml())
+        proxy.reload(replace(OPEN, mode="limited").toml())
         assert client.ended()
 
 

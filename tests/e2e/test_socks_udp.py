@@ -256,13 +256,13 @@ def test_a_host_that_is_now_denied_is_cut_off(running: ProxyProcess, echoing: Ud
     with running as proxy, UdpClient(proxy.socks) as client:
         assert client.ask(b"allowed.test", echoing.port, b"1").payload == b"1"
         assert client.ask(LOOPBACK, echoing.port, b"2").payload == b"2"
-        proxy.write_config(replace(NAMES, denied=("allowed.test",)).toml())
+        proxy.reload(replace(NAMES, denied=("allowed.test",)).toml())
         proxy.until_printed("closed 1 connections that the new policy does not allow")
         client.send(b"allowed.test", echoing.port, b"must not arrive")
         assert client.ask(LOOPBACK, echoing.port, b"3").payload == b"3"
         assert echoing.payloads == [b"1", b"2", b"3"]
         assert said(events_of(proxy, client, 3))[2:] == [("allowed.test", "deny", "denied")]
-        proxy.write_config(NAMES.toml())
+        proxy.reload(NAMES.toml())
         proxy.until_printed("config entry removed from denylist: allowed.test")
         assert client.ask(b"allowed.test", echoing.port, b"4").payload == b"4"
 
@@ -270,11 +270,11 @@ def test_a_host_that_is_now_denied_is_cut_off(running: ProxyProcess, echoing: Ud
 def test_k05_a_broken_file_closes_everything_until_it_is_repaired(running: ProxyProcess, echoing: UdpOrigin) -> None:
     with running as proxy, UdpClient(proxy.socks) as client:
         assert client.ask(LOOPBACK, echoing.port, b"1").payload == b"1"
-        proxy.write_config("= [")
+        proxy.reload("= [")
         proxy.until_printed("closed 1 connections that the new policy does not allow")
         assert answer_to_another(proxy) == 1
         client.send(LOOPBACK, echoing.port, b"must not arrive")
-        proxy.write_config(NAMES.toml())
+        proxy.reload(NAMES.toml())
         proxy.until_printed("reloaded config")
         assert client.ask(LOOPBACK, echoing.port, b"2").payload == b"2"
         assert echoing.payloads == [b"1", b"2"]
@@ -283,7 +283,7 @@ def test_k05_a_broken_file_closes_everything_until_it_is_repaired(running: Proxy
 def test_switched_off(running: ProxyProcess, echoing: UdpOrigin) -> None:
     with running as proxy, UdpClient(proxy.socks) as client:
         assert client.ask(LOOPBACK, echoing.port, b"1").payload == b"1"
-        proxy.write_config(replace(NAMES, enabled=False).toml())
+        proxy.reload(replace(NAMES, enabled=False).toml())
         proxy.until_printed("closed 1 connections that the new policy does not allow")
         client.send(LOOPBACK, echoing.port, b"must not arrive")
         assert said(events_of(proxy, client, 2))[1:] == [(LOOPBACK, "deny", "proxy_disabled")]
@@ -292,7 +292,7 @@ def test_switched_off(running: ProxyProcess, echoing: UdpOrigin) -> None:
 
 def test_udp_alone_switched_off(running: ProxyProcess) -> None:
     with running as proxy, UdpClient(proxy.socks) as client:
-        proxy.write_config(replace(NAMES, lines=("enable_socks5_udp = false",)).toml())
+        proxy.reload(replace(NAMES, lines=("enable_socks5_udp = false",)).toml())
         assert client.control.ended()
         assert answer_to_another(proxy) == 7
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -52,15 +51,8 @@ def own(
 @pytest.fixture
 def running(own: ProxyProcess) -> ProxyProcess:
     """With the first configuration again, whatever the test before has written."""
-    reload(own, HOOKED.toml())
+    own.reload(HOOKED.toml())
     return own
-
-
-def reload(proxy: ProxyProcess, text: str, done: str = "reloaded config from") -> None:
-    before = proxy.output.count(done)
-    proxy.write_config(text)
-    proxy.child.send_signal(signal.SIGHUP)
-    proxy.until(lambda: proxy.output.count(done) > before, "the reload")
 
 
 CLOSING = [
@@ -84,7 +76,7 @@ def test_tunnels_end_with_a_policy_that_closes_the_host(
     with idle, used, streams.client:
         assert used.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
         assert streams.ask(h2_get(target, "/repos/x")).status == 200
-        reload(running, policy.toml())
+        running.reload(policy.toml())
         assert idle.ended()
         assert used.ended()
         assert streams.ended()
@@ -99,7 +91,7 @@ def test_a_tunnel_ends_when_its_host_is_no_longer_read(
     target = f"{API}:{tls_origin.port}"
     with enter(running, target) as client:
         assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
-        reload(running, inspecting(Hook(RAW)).toml())
+        running.reload(inspecting(Hook(RAW)).toml())
         assert client.ended()
     with open_tunnel(running, target) as client:
         client.start_tls(authority.client_context(), API)
@@ -111,7 +103,7 @@ def test_a_tunnel_that_was_only_relayed_ends_when_its_host_is_hooked(
     opener: Opener, running: ProxyProcess, tls_origin: HttpOrigin
 ) -> None:
     with opener(running, f"{RAW}:{tls_origin.port}") as client:
-        reload(running, inspecting(*HOOKS, Hook(RAW)).toml())
+        running.reload(inspecting(*HOOKS, Hook(RAW)).toml())
         assert client.ended()
 
 
@@ -122,7 +114,7 @@ def test_an_open_tunnel_obeys_new_hooks(door: InnerDoor, running: ProxyProcess, 
     with enter(running, target, alpn, opener=door.opener) as client:
         ask = asking(door, client, target)
         assert ask("/repos/x").status == 200
-        reload(running, inspecting(Hook(API, ("GET",), ("/repos/y",), inject=(Inject(),))).toml())
+        running.reload(inspecting(Hook(API, ("GET",), ("/repos/y",), inject=(Inject(),))).toml())
         assert (ask("/repos/x").text, ask("/repos/y").status) == (BLOCKS["mitm_hook_denied"][1], 200)
 
 
@@ -137,7 +129,7 @@ def test_an_open_tunnel_obeys_a_narrower_mode(running: ProxyProcess, tls_origin:
     target = f"{API}:{tls_origin.port}"
     with enter(running, target) as client:
         assert client.ask(http1_bytes(target.encode(), Inner(b"POST", b"/repos/x"))).status == 200
-        reload(running, replace(HOOKED, mode="limited").toml())
+        running.reload(replace(HOOKED, mode="limited").toml())
         check_text_block(client.ask(http1_bytes(target.encode(), Inner(b"POST", b"/repos/x"))), "method_not_allowed")
         assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
 
@@ -149,7 +141,7 @@ def test_a_broken_configuration_closes_tunnels_as_well(
     target = f"{API}:{tls_origin.port}"
     with enter(running, target, opener=door.opener) as client:
         assert client.ask(http1_bytes(target.encode(), Inner(path=b"/repos/x"))).status == 200
-        reload(running, "= [", "the configuration is broken")
+        running.reload("= [")
         assert client.ended()
     assert door.send(running, target.encode(), Inner(path=b"/repos/x")).word in ("500", "reply 1", CUT)
 
@@ -161,7 +153,7 @@ def test_h07_a_websocket_ends_with_its_policy(running: ProxyProcess, tls_origin:
         assert read_frame(client.stream) == (1, b"hello")
         client.send(frame(b"still here", mask=b"abcd"))
         assert read_frame(client.stream) == (1, b"still here")
-        reload(running, replace(HOOKED, denied=(API,)).toml())
+        running.reload(replace(HOOKED, denied=(API,)).toml())
         assert client.ended()
 
 
@@ -170,7 +162,7 @@ def test_h07_a_plain_websocket_ends_with_its_policy(running: ProxyProcess, origi
     with Client(running.http) as client:
         assert upgrade(client, f"http://{target}/ws", target).status == 101
         assert read_frame(client.stream) == (1, b"hello")
-        reload(running, replace(HOOKED, denied=(RAW,)).toml())
+        running.reload(replace(HOOKED, denied=(RAW,)).toml())
         assert client.ended()
 
 
@@ -179,5 +171,5 @@ def test_h07_a_websocket_ends_with_a_narrower_mode(running: ProxyProcess, tls_or
     with enter(running, target) as client:
         assert upgrade(client, "/ws", target).status == 101
         assert read_frame(client.stream) == (1, b"hello")
-        reload(running, replace(HOOKED, mode="limited").toml())
+        running.reload(replace(HOOKED, mode="limited").toml())
         assert client.ended()

@@ -382,12 +382,12 @@ def test_a_reload_cuts_what_it_no_longer_allows(tmp_path: Path, folder: Path, se
         client.send(ask(service.host, "http://api/sse"))
         service.events.put(b"first")
         client.stream.until(b"first\n\n\r\n")
-        proxy.write_config(policy(folder, f'unix_sockets = {{ {json.dumps(str(folder / "link"))} = "deny" }}').toml())
+        proxy.reload(policy(folder, f'unix_sockets = {{ {json.dumps(str(folder / "link"))} = "deny" }}').toml())
         assert client.ended(), "denied under another name"
         service.events.put(None)
         proxy.until_printed("config entry added to denied unix sockets")
         check_short(exchange(proxy.http, ask(service.host)), "not_allowed", "blocked-by-allowlist")
-        proxy.write_config(policy(folder, enabled=False).toml())
+        proxy.reload(policy(folder, enabled=False).toml())
         proxy.until(lambda: status_of(attempt(proxy.http, ask(service.host))) == 503, "switched off")
         proxy.audit_events(1, lambda event: event["network.policy.reason"] == "proxy_disabled")
 

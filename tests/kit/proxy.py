@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,16 @@ class ProxyProcess(Process):
         draft = self.config.with_suffix(".new")
         draft.write_text(text)
         draft.replace(self.config)
+
+    def reload(self, text: str) -> None:
+        """Puts a new configuration in force, or a broken one, without the wait until the proxy looks at its file."""
+        before = self._reloads()
+        self.write_config(text)
+        self.child.send_signal(signal.SIGHUP)
+        self.until(lambda: self._reloads() > before, "the reload")
+
+    def _reloads(self) -> int:
+        return sum(map(self.output.count, ("reloaded config from", "the configuration is broken")))
 
     @property
     def ca_bundle(self) -> Path:

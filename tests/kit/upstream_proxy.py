@@ -10,8 +10,16 @@ import threading
 from functools import partial
 from urllib.parse import urlsplit
 
+from .hooks import API, Hook, Inject, inspecting
 from .server import RecordingStream, Server
 from .wire import Head, Stream, parse_head, read_head, read_response
+
+PASSWORD = "upstream-canary"
+LOGIN = f"agent:{PASSWORD}"
+PAST = "past.allowed.test"
+IPV6 = "2606:2800::1"
+POLICY = inspecting(Hook(API, inject=(Inject(),)), allowed=("**.test", "127.0.0.1", "::1", "localhost", IPV6))
+"""What a company's proxies are tested with: one hook, and every way to spell a host."""
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 WANTS_LOGIN = b"HTTP/1.1 407 Who?\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 5\r\n\r\nwho?\n"
@@ -97,3 +105,9 @@ def _copy_back(origin: socket.socket, client: socket.socket) -> None:
             client.sendall(data)
     with contextlib.suppress(OSError):
         client.shutdown(end)
+
+
+def behind(upstream: UpstreamProxyServer, login: str | None = LOGIN, **more: str) -> dict[str, str]:
+    """What a company puts into the environment."""
+    url = f"{'https' if upstream.tls else 'http'}://{login + '@' if login else ''}{upstream.address}"
+    return {"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": PAST, **more}
