@@ -33,6 +33,9 @@ from .http_head import (
 
 _TUNNEL = Tunnel()
 
+_EMPTY_LINE = b"\r\n"
+"""Tolerated before a request (RFC 9112 section 2.2)."""
+
 
 class DoorConnection(DoorClient):
     """Reads one request head at a time."""
@@ -64,12 +67,16 @@ class DoorConnection(DoorClient):
             self.close()
 
     def _take(self, data: bytes) -> None:
-        searched = len(self._received)
-        if searched:
-            self._received += data
-            data = bytes(self._received) if b"\n" in data else b""
-        if data.startswith(b"\r\n"):  # an empty line before a request is tolerated (RFC 9112 section 2.2)
-            data = data[2:]
+        received = self._received
+        searched = len(received)
+        if not searched:
+            data = data.removeprefix(_EMPTY_LINE)
+        else:
+            received += data
+            if received.startswith(_EMPTY_LINE):
+                del received[: len(_EMPTY_LINE)]
+                searched = max(0, searched - len(_EMPTY_LINE))
+            data = bytes(received) if b"\n" in data else b""
         end = find_head_end(data, searched)
         if end is None or end > HEAD_LIMIT:
             self._wait_for_more(data, searched)
@@ -77,9 +84,10 @@ class DoorConnection(DoorClient):
             self._act_on(data, end)
 
     def _wait_for_more(self, data: bytes, searched: int) -> None:
-        if not searched and data:
-            self.limit(self.door.head_due)
+        if data and not self._received:
             self._received += data
+            if self._due is not self.door.head_due:  # empty lines must not put the end off
+                self.limit(self.door.head_due)
         check_incomplete(self._received, searched)
 
     def _act_on(self, received: bytes, end: int) -> None:
