@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
@@ -50,7 +51,8 @@ class AuditLog:
         """`required`: whoever reads the log is told that nothing passes while the file cannot be written."""
         meanwhile = "every request is refused" if required else "decisions go on"
         words = Words(f"audit log {path}", "cannot be written", "is written again", meanwhile)
-        self._thread = SinkThread(_Lines(file or RotatingLogFile(path)), words, pace, monotonic=monotonic)
+        self._lines = _Lines(file or RotatingLogFile(path))
+        self._thread = SinkThread(self._lines, words, pace, monotonic=monotonic)
         self.wait_tried = self._thread.wait_tried
         self.close_soon = self._thread.close_soon
         self.wait_closed = self._thread.wait_closed
@@ -58,7 +60,7 @@ class AuditLog:
     @property
     def dropped(self) -> int:
         """Events that were lost so far."""
-        return self._thread.dropped
+        return self._thread.dropped + self._lines.unwritable
 
     @property
     def working(self) -> bool:
@@ -67,21 +69,30 @@ class AuditLog:
 
     def emit(self, event: PolicyDecisionEvent) -> None:
         """Takes the event without waiting. Never raises."""
-        try:
-            self._thread.put(event.json_line())
-        except Exception:
-            self._thread.lose()
-            logger.exception("an audit event could not be written down")
+        self._thread.put(event)
 
 
 class _Lines:
-    """Lines of text as a sink, over a file that takes bytes."""
+    """Events as a sink, over a file that takes bytes. Many are spelled out in a row, off the event loop.
+
+    `unwritable`: events that no line could be made of.
+    """
 
     def __init__(self, file: LogFile) -> None:
+        self.unwritable = 0
         self._file = file
         self.open = file.open
         self.close = file.close
 
-    def write(self, items: Sequence[str]) -> int:
-        lines = "".join(f"{line}\n" for line in items).encode("ascii")
-        return lines.count(b"\n", 0, self._file.append(lines))
+    def write(self, items: Sequence[PolicyDecisionEvent]) -> int:
+        lines = [self._line(event) for event in items]
+        appended = self._file.append(b"".join(lines))
+        return sum(end <= appended for end in accumulate(map(len, lines)))
+
+    def _line(self, event: PolicyDecisionEvent) -> bytes:
+        try:
+            return f"{event.json_line()}\n".encode("ascii")
+        except Exception:  # it must not hold up those after it
+            self.unwritable += 1
+            logger.exception("an audit event could not be written down")
+            return b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
@@ -59,8 +59,12 @@ class AuditSinks:
         """Events that were lost so far, by all sinks together."""
         return sum(sink.dropped for sink in self.sinks)
 
-    def recording(self) -> bool:
-        """Whether every required sink works."""
+    @property
+    def recording(self) -> Callable[[], bool] | None:
+        """Tells whether every required sink works; `None` when none is required."""
+        return self._all_working if self._required else None
+
+    def _all_working(self) -> bool:
         return all(sink.working for sink in self._required)
 
     def emit(self, event: PolicyDecisionEvent) -> None:

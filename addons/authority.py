@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from codex_network_proxy.policy.addresses import address_text
 from codex_network_proxy.policy.audit import PolicyDecisionEvent
 from codex_network_proxy.policy.blocked import BlockedBuffer, BlockedRequest, is_reported
 from codex_network_proxy.policy.deciding import DECIDER_TIMEOUT
@@ -171,7 +172,8 @@ class Authority:
         policy = self._policy
         if policy is None:
             return Unavailable(world.new_request_id(), request), policy
-        if not self._recording():
+        recording = self._outside.recording
+        if recording and not recording():
             return Unavailable(world.new_request_id(), request, Outage.NO_AUDIT_LOG), policy
         try:
             verdict = await decide(policy, request, world)
@@ -179,12 +181,9 @@ class Authority:
             # The text of the error may hold what the client sent: only its kind is logged.
             logger.error("decision failed (%s); the request is denied", type(error).__name__)
             verdict = self._failed(request)
-        if not self._recording():
+        if recording and not recording():
             verdict = Unavailable(verdict.request_id, request, Outage.NO_AUDIT_LOG)
         return verdict, policy
-
-    def _recording(self) -> bool:
-        return self._outside.recording is None or self._outside.recording()
 
     async def preview(self, request: NetworkPolicyRequest, policy: NetworkPolicy | None = None) -> Verdict:
         """What `decide` would answer without a decider, under the policy in force or another. Leaves no trace."""
@@ -255,7 +254,7 @@ class Authority:
     def _audit(self, verdict: Verdict, now: float) -> None:
         assert not isinstance(verdict, Unavailable)
         direct = verdict if isinstance(verdict, Allowed) and verdict.upstream is None else None
-        peer = str(direct.addresses[0]) if direct and direct.addresses else None
+        peer = address_text(direct.addresses[0]) if direct and direct.addresses else None
         for ruling in verdict.rulings:
             self._outside.audit.emit(
                 PolicyDecisionEvent.of(ruling, verdict.request, verdict.request_id, now, peer, self._outside.metadata)

@@ -85,14 +85,21 @@ class Connect:
     def _reach(self, verdict: Allowed) -> None:
         door = self._client.door
         self._verdict = verdict
-        way = door.reach(verdict, lambda outcome: self._guarded(lambda: self._arrived(verdict, outcome)))
+        way = door.reach(verdict, self._arrived)
         if self._verdict is not None:
             self._way = way
             self._watch(READ)
             door.dialling.add(self)
 
-    def _arrived(self, verdict: Allowed, outcome: Outcome) -> None:
-        client = self._client
+    def _arrived(self, outcome: Outcome) -> None:
+        try:
+            self._go_on(outcome)
+        except Exception as error:
+            self._fail(error)
+
+    def _go_on(self, outcome: Outcome) -> None:
+        client, verdict = self._client, self._verdict
+        assert verdict is not None
         client.door.dialling.discard(self)
         self._verdict = self._way = None
         if not isinstance(outcome, Reached):
@@ -165,5 +172,8 @@ class Connect:
         try:
             step()
         except Exception as error:
-            self._client.door.contain(error)
-            self.close()
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._client.door.contain(error)
+        self.close()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from codex_network_proxy.socks.dialler import DialFailure, Dialled
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(NamedTuple):
     """The target is at the other end of `sock`, which belongs to whoever gets this.
 
     The poller may still watch it. `early`: bytes of the target that came on the way, first to be given to the client.

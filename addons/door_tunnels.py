@@ -7,7 +7,9 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 from codex_network_proxy.policy.decision import Allowed
 from codex_network_proxy.socks.listener import address_text
@@ -20,8 +22,7 @@ from .handover import TunnelObserver, TunnelReport
 CUT_AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
+class _Open(NamedTuple):
     verdict: Allowed
     released: Callable[[], None]
     report: TunnelReport | None
@@ -44,9 +45,8 @@ class Tunnels:
     ) -> Relay:
         """A relay that is not started yet; `released` is called once when it has ended."""
         relay = Relay(self._poller, client, upstream, self._closed)
-        self._open[relay] = _Open(
-            verdict, released, self.reports.opened(verdict, lambda: _peer_text(verdict, upstream))
-        )
+        report = self.reports.opened(verdict, partial(_peer_text, verdict, upstream))
+        self._open[relay] = _Open(verdict, released, report)
         return relay
 
     def recheck(self, still_allowed: Callable[[Allowed], bool]) -> int:

@@ -120,11 +120,11 @@ class Doorway:
 
     def verdict_of(self, decision: asyncio.Task[Verdict], request: NetworkPolicyRequest) -> Verdict:
         """What was decided; a decision that failed or was cancelled is a deny."""
-        error = asyncio.CancelledError() if decision.cancelled() else decision.exception()
-        if error is None:
+        try:
             return decision.result()
-        self.note(f"a decision failed ({type(error).__name__}); the request is denied")
-        return failed_decision(request)
+        except BaseException as error:  # also a decider that exits: it ends this one request
+            self.note(f"a decision failed ({type(error).__name__}); the request is denied")
+            return failed_decision(request)
 
     def reach(self, verdict: Allowed, on_done: Callable[[Outcome], None]) -> Way:
         """Opens the way to an allowed target; `on_done` is told the end of it, possibly before this returns."""

@@ -110,10 +110,6 @@ class SinkThread[Item]:
         if not self._wake.is_set():
             self._wake.set()
 
-    def lose(self) -> None:
-        """Counts an item that never got as far as the queue."""
-        self._not_taken += 1
-
     def close_soon(self) -> bool:
         """Starts to write what waits; items that come later are lost. Whether this was the first call."""
         if self._closing.is_set():

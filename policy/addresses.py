@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
 from .decision import IPAddress
@@ -27,6 +28,12 @@ class AddressClass(StrEnum):
 
 
 _OPENED = frozenset({AddressClass.LOOPBACK, AddressClass.PRIVATE})
+
+
+@lru_cache(maxsize=1024)
+def address_text(address: IPAddress) -> str:
+    """As it is written. Remembered: programs come back to the same few, and spelling one out takes longer."""
+    return str(address)
 
 
 def classify(address: IPAddress) -> AddressClass:

@@ -40,7 +40,7 @@ async def find_way(policy: NetworkPolicy, request: NetworkPolicyRequest, world: 
     """
     upstream = choose_upstream(policy, request, world)
     if upstream is None:
-        return Way(await find_addresses(request.target, world.resolver))
+        return Way(literal_address(request.target) or await find_addresses(request.target, world.resolver))
     if not minds_addresses(policy, request.target, world.is_own_listener):
         return Way((), upstream, looked_up=False)
     try:
@@ -64,10 +64,18 @@ def minds_addresses(policy: NetworkPolicy, target: Endpoint, is_own_listener: Is
     return is_own_listener(LOOPBACK, target.port)
 
 
+def literal_address(target: Endpoint) -> tuple[IPAddress, ...]:
+    """The address that the target is, with its zone; empty for a name."""
+    host = target.host
+    if host.address is None:
+        return ()
+    return (ip_address(host.text) if host.zone else host.address,)
+
+
 async def find_addresses(target: Endpoint, resolver: Resolver) -> tuple[IPAddress, ...]:
     """The literal's own address, or one lookup of the name (spec A3 step 7). Raises `ResolutionFailed`."""
-    if target.host.address is not None:
-        return (ip_address(target.host.text) if target.host.zone else target.host.address,)
+    if literal := literal_address(target):
+        return literal
     addresses = tuple(await resolver.resolve(target.host.text, target.port))
     if not addresses:
         raise ResolutionFailed(f"could not resolve {target.host.text}")
@@ -78,8 +86,9 @@ def judge_addresses(
     policy: NetworkPolicy, target: Endpoint, addresses: Sequence[IPAddress], is_own_listener: IsOwnListener
 ) -> Ruling | None:
     """Every address must be one the policy lets us dial; one bad address blocks the name."""
-    if any(is_own_listener(address, target.port) for address in addresses):
-        return baseline_deny(BlockReason.NOT_ALLOWED_LOCAL)
+    for address in addresses:
+        if is_own_listener(address, target.port):
+            return baseline_deny(BlockReason.NOT_ALLOWED_LOCAL)
     return _judge_addresses(policy, target, tuple(addresses))
 
 

@@ -112,7 +112,8 @@ class UseRuling:
 
     @property
     def blocked(self) -> bool:
-        return any(ruling.decision is not Decision.ALLOW for ruling in self.rulings)
+        # Only the last one can be a block.
+        return bool(self.rulings) and self.rulings[-1].decision is not Decision.ALLOW
 
 
 _RELAY, _READ = UseRuling(), UseRuling(inspect=True)
@@ -189,6 +190,8 @@ def judge_use(policy: NetworkPolicy, request: NetworkPolicyRequest) -> UseRuling
 
 def _judge_tunnel(policy: NetworkPolicy, request: NetworkPolicyRequest) -> UseRuling:
     hooked = policy.hooks.covers(request.target.host)
+    if not hooked and policy.mode is NetworkMode.FULL:
+        return _RELAY
     if request.protocol is NetworkProtocol.SOCKS5_UDP and hooked:
         return UseRuling((_guard(BlockReason.MITM_REQUIRED),))
     socks = request.protocol in (NetworkProtocol.SOCKS5_TCP, NetworkProtocol.SOCKS5_UDP)

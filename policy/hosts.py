@@ -64,6 +64,9 @@ class Endpoint:
     host: Host
     port: int
 
+    def __hash__(self) -> int:
+        return hash((self.host.text, self.port))
+
     def __str__(self) -> str:
         return f"{self.host.bracketed}:{self.port}"
 

@@ -63,6 +63,8 @@ def _class(kind: type) -> Iterator[str]:
         yield "\n".join(f"- `{kind.__name__}.{member.name}` = `{member.value!r}`" for member in kind)
     elif dataclasses.is_dataclass(kind):
         yield "\n".join(f"- `{_field(field)}`" for field in dataclasses.fields(kind) if not field.name.startswith("_"))
+    elif issubclass(kind, tuple):
+        yield "\n".join(f"- `{_parameter(each)}`" for each in _named_fields(kind))
     for name, member in public_members(kind):
         yield f"### `{_signature(kind, name, member)}`"
         yield text_of(member)
@@ -108,6 +110,13 @@ def _signature(kind: type, name: str, member: object) -> str:
 def _parameter(parameter: inspect.Parameter) -> str:
     default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"
     return f"{parameter.name}: {parameter.annotation}{default}"
+
+
+def _named_fields(kind: type[tuple[object, ...]]) -> Iterator[inspect.Parameter]:
+    """The fields of a named tuple, which keeps its annotations as references."""
+    for name, parameter in inspect.signature(kind).parameters.items():
+        annotation = kind.__annotations__[name]
+        yield parameter.replace(annotation=getattr(annotation, "__forward_arg__", annotation))
 
 
 def _field(field: dataclasses.Field[object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 IPAddress = IPv4Address | IPv6Address
@@ -45,10 +46,16 @@ def read_target(data: bytes | bytearray | memoryview, start: int = 0) -> tuple[T
     end = begin + size
     if len(data) < end + 2:
         return None
-    host: bytes | IPAddress = bytes(data[begin:end])
-    if kind != DOMAIN:
-        host = IPv4Address(host) if kind == IPV4 else IPv6Address(host)
-    return Target(host, data[end] << 8 | data[end + 1]), end + 2
+    return _target(kind, bytes(data[begin : end + 2])), end + 2
+
+
+@lru_cache(maxsize=1024)
+def _target(kind: int, raw: bytes) -> Target:
+    """Remembered: programs come back to the same few, and an address takes longer to make than to look up."""
+    host, port = raw[:-2], raw[-2] << 8 | raw[-1]
+    if kind == DOMAIN:
+        return Target(host, port)
+    return Target(IPv4Address(host) if kind == IPV4 else IPv6Address(host), port)
 
 
 def write_target(host: bytes | IPAddress, port: int) -> bytes:

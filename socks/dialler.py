@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
@@ -96,6 +97,11 @@ class Dial:
         self._attempts: list[_Attempt] = []
         self._failures: list[DialFailure] = []
 
+    @property
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._on_done is None
+
     def proceed(self) -> None:
         """Tries the next address; ends the dial when there is none left and none under way."""
         while self._tried < len(self._addresses):
@@ -113,7 +119,7 @@ class Dial:
     def settle(self, attempt: _Attempt, error: int) -> None:
         """The kernel has the outcome of `attempt`: `error` is an errno, 0 for a connection."""
         self._attempts.remove(attempt)
-        error = error or met_itself(attempt.sock)
+        error = error or met_itself(attempt.sock, self._port)
         if error == 0:
             self.finish(attempt.sock)
             return
@@ -145,7 +151,7 @@ class Dial:
         if code == errno.EINPROGRESS:
             code = sock.connect_ex(sockaddr)
         if code in _CONNECTED:
-            code = met_itself(sock)
+            code = met_itself(sock, self._port)
             if code == 0:
                 return sock
         if code not in _UNDER_WAY:
@@ -171,21 +177,26 @@ def _socket_for(address: IPAddress, port: int) -> tuple[socket.socket, SocketAdd
     return sock, sockaddr
 
 
+# Programs come back to the same few addresses, and spelling one out costs more than looking it up.
+_text = lru_cache(maxsize=1024)(str)
+
+
 def place(address: IPAddress, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
     """The address as sockets take it, and their family. Raises `OSError` for a zone that is no interface of ours."""
     if not isinstance(address, IPv6Address):
-        return socket.AF_INET, (str(address), port)
-    host, _, zone = str(address).partition("%")
+        return socket.AF_INET, (_text(address), port)
+    host, _, zone = _text(address).partition("%")
     return socket.AF_INET6, (host, port, 0, _scope(zone))
 
 
-def met_itself(sock: socket.socket) -> int:
-    """An errno when the kernel picked the target for the socket's own address as well: nobody else listens there.
+def met_itself(sock: socket.socket, port: int) -> int:
+    """An errno when the kernel picked the target, on `port`, for the socket's own address as well: it met itself.
 
     Happens now and then on this machine's own addresses; TCP calls it a simultaneous open (RFC 9293 section 3.5).
     """
     try:
-        return errno.ECONNREFUSED if sock.getsockname() == sock.getpeername() else 0
+        own = sock.getsockname()
+        return errno.ECONNREFUSED if own[1] == port and own == sock.getpeername() else 0
     except OSError:  # connected, and reset already: whoever uses it will see
         return 0
 
@@ -216,8 +227,9 @@ class Dialler:
         The poller may still watch the socket: whoever gets it watches it in turn, or has it closed by the poller.
         """
         dial = Dial(self, addresses, port, on_done)
-        self._limited.add(dial)
         dial.proceed()
+        if not dial.done:
+            self._limited.add(dial)
         return dial
 
     def stagger(self, dial: Dial) -> None:

@@ -208,7 +208,7 @@ def _connected(address: IPAddress, port: int) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.connect(sockaddr)
-        if met_itself(sock):
+        if met_itself(sock, port):
             raise ConnectionRefusedError
     except BaseException:
         sock.close()

@@ -269,9 +269,9 @@ def test_an_event_that_cannot_be_written_down_harms_nobody(audit: Make, log: Lis
     audit_log = audit(file)
     audit_log.emit(Broken())  # type: ignore[arg-type]  # on purpose
     audit_log.emit(event(1))
+    close(audit_log)
     assert audit_log.dropped == 1
     assert log.lines[0] == "an audit event could not be written down"
-    close(audit_log)
     assert ids(file.content) == ["id-1"]
 
 

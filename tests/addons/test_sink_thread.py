@@ -160,8 +160,10 @@ def test_every_sink_gets_every_event_and_all_close_in_one_second() -> None:
 )
 def test_only_a_required_sink_keeps_from_deciding(file: bool, export: bool, recording: bool) -> None:
     sinks = [FakeSink(working=file), FakeSink(working=export)]
-    assert AuditSinks(sinks, required=sinks[:1]).recording() is recording
-    assert AuditSinks(sinks).recording() is True
+    required = AuditSinks(sinks, required=sinks[:1]).recording
+    assert required is not None
+    assert required() is recording
+    assert AuditSinks(sinks).recording is None
 
 
 def test_a_close_is_never_overheard() -> None:

@@ -39,7 +39,7 @@ BARE = NetworkPolicyRequest(NetworkProtocol.SOCKS5_TCP, parse_endpoint("blocked.
 
 
 def event(ruling: Ruling = ALLOW, request: NetworkPolicyRequest = REQUEST, **more: Any) -> PolicyDecisionEvent:
-    return replace(PolicyDecisionEvent.of(ruling, request, "4f1d9a02-1f", NOW), **more)
+    return PolicyDecisionEvent.of(ruling, request, "4f1d9a02-1f", NOW)._replace(**more)
 
 
 def test_every_field_has_its_documented_name() -> None:

@@ -97,14 +97,12 @@ def test_an_answer_that_comes_later_is_used_as_well(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_socket_that_met_itself_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bound_to_its_own_target(address: object, port: int) -> tuple[socket.socket, tuple[str, int]]:
-        sock = socket.socket()
-        sock.setblocking(False)
-        sock.bind(("127.0.0.1", 0))
-        return sock, sock.getsockname()
-
-    monkeypatch.setattr(module, "_socket_for", bound_to_its_own_target)
-    assert outcome_of(["127.0.0.1"], 1) == (DialFailure.REFUSED, False)
+    bound_to_its_target = socket.socket()
+    bound_to_its_target.setblocking(False)
+    bound_to_its_target.bind(("127.0.0.1", 0))
+    target = bound_to_its_target.getsockname()
+    monkeypatch.setattr(module, "_socket_for", lambda *_: (bound_to_its_target, target))
+    assert outcome_of(["127.0.0.1"], target[1]) == (DialFailure.REFUSED, False)
 
 
 def test_the_limit_ends_every_attempt() -> None:

@@ -99,7 +99,7 @@ async def test_running_out_of_descriptors_ends_nothing() -> None:
 async def test_a_socket_that_met_itself_is_no_way_there() -> None:
     async with Relayed() as relayed:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(udp_destination, "met_itself", lambda sock: errno.ECONNREFUSED)
+            patch.setattr(udp_destination, "met_itself", lambda sock, port: errno.ECONNREFUSED)
             relayed.send("127.0.0.1", 9, b"x")
             relayed.send("127.0.0.1", 9, b"x")
             await relayed.dropped(Dropped.UNREACHABLE)
