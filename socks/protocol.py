@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from .addressing import Target, UnknownAddressType, read_target, write_target
 
@@ -25,6 +26,9 @@ class Command(IntEnum):
 
     CONNECT = 1
     UDP_ASSOCIATE = 3
+
+
+_COMMANDS = {int(command): command for command in Command}
 
 
 class ReplyCode(IntEnum):
@@ -48,8 +52,7 @@ class Reading:
     answer: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The request is complete. Send `answer`, which may be empty; the reply is still owed.
 
     `early` is what the client sent after its request.
@@ -142,11 +145,11 @@ def _request(data: bytes) -> tuple[Command, Target, int] | None:
         raise _BadRequest(ReplyCode.GENERAL_FAILURE, f"the request has version {data[0]}")
     if len(data) < 2:
         return None
+    command = _COMMANDS.get(data[1])
+    if command is None:
+        raise _BadRequest(ReplyCode.COMMAND_NOT_SUPPORTED, f"command {data[1]} is not supported")
     try:
-        command = Command(data[1])
         read = read_target(data, 3)  # the byte before it is reserved, and means nothing
     except UnknownAddressType as error:
         raise _BadRequest(ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED, f"{error} is not supported") from None
-    except ValueError:
-        raise _BadRequest(ReplyCode.COMMAND_NOT_SUPPORTED, f"command {data[1]} is not supported") from None
     return None if read is None else (command, *read)
