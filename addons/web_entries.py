@@ -7,6 +7,7 @@ shows some sixteen characters of it, so the reason, or the size, comes first.
 from __future__ import annotations
 
 import time
+from collections import deque
 
 from mitmproxy import connection, ctx, http
 from mitmproxy.addonmanager import Loader
@@ -28,6 +29,9 @@ from codex_network_proxy.policy.text import printable
 from .handover import TunnelReport
 
 BLOCK_MARKER = ":no_entry:"
+
+ENTRIES = 2_000
+"""Tunnels, open or not, and blocks of tunnels that are shown. Any client causes them, and the engine drops none."""
 
 COLUMNS = ("tls", "path", "method", "status", "comment", "size", "time")
 """mitmweb's own, but the comment in place of the icon of a content type."""
@@ -85,11 +89,16 @@ def _why(verdict: Blocked) -> str:
 
 
 class WebEntries:
-    """Puts into the view what the engine does not show by itself: relayed tunnels, and the blocks of tunnels."""
+    """Puts into the view what the engine does not show by itself: relayed tunnels, and the blocks of tunnels.
+
+    Beyond `limit` of them the oldest makes room.
+    """
 
     name = "codex-web-entries"
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = ENTRIES) -> None:
+        self._limit = limit
+        self._shown: deque[tuple[str, http.HTTPFlow]] = deque()
         self._open: dict[str, http.HTTPFlow] = {}
 
     def load(self, _: Loader) -> None:
@@ -104,7 +113,7 @@ class WebEntries:
             return
         flow = _connect_flow(verdict.request, connect_response(verdict), time.time())
         mark(flow, describe_block(verdict))
-        view.add([flow])
+        self._show(view, verdict.request_id, flow)
 
     def tunnel_opened(self, report: TunnelReport) -> None:
         view = shown_flows()
@@ -114,7 +123,7 @@ class WebEntries:
         flow = _connect_flow(report.verdict.request, answer, report.started)
         flow.comment = f"tunnel open, {_way(report)}"
         self._open[report.verdict.request_id] = flow
-        view.add([flow])
+        self._show(view, report.verdict.request_id, flow)
 
     def tunnel_closed(self, report: TunnelReport) -> None:
         view, flow = shown_flows(), self._open.pop(report.verdict.request_id, None)
@@ -128,6 +137,14 @@ class WebEntries:
         assert flow.response
         flow.response.timestamp_end = flow.client_conn.timestamp_end = ended
         view.update([flow])
+
+    def _show(self, view: View, request_id: str, flow: http.HTTPFlow) -> None:
+        self._shown.append((request_id, flow))
+        view.add([flow])
+        if len(self._shown) > self._limit:
+            oldest, gone = self._shown.popleft()
+            self._open.pop(oldest, None)
+            view.remove([gone])
 
 
 def _way(report: TunnelReport) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from mitmproxy import http
 from mitmproxy.addons.view import View
-from mitmproxy.test import taddons
+from mitmproxy.test import taddons, tflow
 
 from codex_network_proxy.addons.handover import TunnelReport
-from codex_network_proxy.addons.web_entries import WebEntries, describe_block
+from codex_network_proxy.addons.web_entries import ENTRIES, WebEntries, describe_block
 from codex_network_proxy.policy.decision import Allowed, Blocked, HttpUse, NetworkPolicyRequest, NetworkProtocol, Tunnel
 from codex_network_proxy.policy.hosts import parse_endpoint
 
@@ -187,3 +188,41 @@ def test_without_a_view_nothing_is_kept() -> None:
         entries.tunnel_closed(report(verdict, ended=101.0))
         entries.block_seen(decided(), None)  # type: ignore[arg-type]  # nobody looks at it
         assert not entries._open
+
+
+def test_the_oldest_entry_makes_room_and_requests_stay(view: View) -> None:
+    entries, request = WebEntries(limit=3), tflow.tflow(resp=True)
+    view.add([request])
+    first, *tunnels = [decided("allowed.test:443") for _ in range(3)]
+    entries.tunnel_opened(report(first))
+    for verdict in tunnels:
+        entries.tunnel_opened(report(verdict))
+    entries.block_seen(decided(), None)  # type: ignore[arg-type]  # nobody looks at it
+    assert [flow.comment for flow in view if flow is not request and not flow.marked] == [
+        f"tunnel open, relayed unread to 127.0.0.1 (id {verdict.request_id})" for verdict in tunnels
+    ]
+    assert request in view
+    assert [flow.comment[:6] for flow in view if flow.marked] == ["denied"]
+    entries.tunnel_closed(report(first, ended=101.0))
+    assert (len(view), len(entries._open)) == (4, 2), "who is gone does not come back"
+
+
+def test_a_flood_of_decisions_takes_so_many_entries_and_no_more(view: View) -> None:
+    entries, denied, allowed = WebEntries(), decided(), decided("allowed.test:443")
+    for number in range(ENTRIES):
+        entries.block_seen(denied, None)  # type: ignore[arg-type]  # nobody looks at it
+        verdict = replace(allowed, request_id=str(number))
+        entries.tunnel_opened(report(verdict))
+        if number % 2:
+            entries.tunnel_closed(report(verdict, ended=101.0))
+    assert (len(view), view.store_count(), len(entries._shown)) == (ENTRIES, ENTRIES, ENTRIES)
+    assert len(entries._open) == ENTRIES // 4
+
+
+def test_entries_that_a_person_has_cleared_are_no_trouble(view: View) -> None:
+    entries = WebEntries(limit=1)
+    for _ in range(2):
+        entries.tunnel_opened(report(decided("allowed.test:443")))
+        view.clear()
+    entries.block_seen(decided(), None)  # type: ignore[arg-type]  # nobody looks at it
+    assert entry(view).marked
