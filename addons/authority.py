@@ -24,6 +24,7 @@ from codex_network_proxy.policy.decision import (
     PolicyScope,
     Ruling,
     Unavailable,
+    Unresolved,
     Verdict,
 )
 from codex_network_proxy.policy.destinations import choose_upstream, judge_addresses, minds_addresses
@@ -40,7 +41,7 @@ from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.unix_sockets import keeps_socket
 from codex_network_proxy.policy.upstream import DIRECT, UpstreamRoutes
 
-from .decision_log import log_verdict, log_violation
+from .decision_log import log_upstream_failure, log_verdict, log_violation
 from .local_sockets import LocalSockets
 from .own_listeners import OwnListeners
 from .questions import Questions, was_decided
@@ -48,6 +49,7 @@ from .questions import Questions, was_decided
 logger = logging.getLogger("codex_network_proxy")
 
 BlockObserver = Callable[[Blocked, BlockedRequest], None]
+FailureObserver = Callable[[NetworkPolicyRequest, str], None]
 PolicyObserver = Callable[[], None]
 
 
@@ -101,6 +103,7 @@ class Authority:
         decider = surroundings.decider
         self._questions = None if decider is None else Questions(decider, surroundings.decider_timeout)
         self._block_observers: list[BlockObserver] = []
+        self._failure_observers: list[FailureObserver] = []
         self._policy_observers: list[PolicyObserver] = []
 
     @property
@@ -137,6 +140,10 @@ class Authority:
     def on_block(self, observer: BlockObserver) -> None:
         """Calls `observer` after each block was audited and buffered. What it raises is logged, never spread."""
         self._block_observers.append(observer)
+
+    def on_failure(self, observer: FailureObserver) -> None:
+        """Calls `observer` with each request that passed and failed all the same, and with the reason; no block."""
+        self._failure_observers.append(observer)
 
     def on_policy(self, observer: PolicyObserver) -> None:
         """Calls `observer` after each change of the policy."""
@@ -210,6 +217,11 @@ class Authority:
         self._record(verdict)
         return verdict
 
+    def unreached(self, allowed: Allowed, why: str) -> None:
+        """What was allowed has failed on its way, which is no block. `why` is what the client is told."""
+        log_upstream_failure(allowed.request, allowed.request_id, why)
+        self._tell_of_failure(allowed.request, why)
+
     def _failed(self, request: NetworkPolicyRequest, reason: BlockReason = BlockReason.POLICY_DENIED) -> Blocked:
         ruling = Ruling(Decision.DENY, reason, DecisionSource.MODE_GUARD, PolicyScope.NON_DOMAIN)
         return Blocked(self._world.new_request_id(), request, (ruling,))
@@ -250,6 +262,8 @@ class Authority:
         log_verdict(verdict, self.mode)
         if isinstance(verdict, Blocked) and is_reported(verdict):
             self._report(verdict, now)
+        elif isinstance(verdict, Unresolved):
+            self._tell_of_failure(verdict.request, f"could not resolve {verdict.request.host}")
 
     def _audit(self, verdict: Verdict, now: float) -> None:
         assert not isinstance(verdict, Unavailable)
@@ -269,3 +283,10 @@ class Authority:
                 observer(verdict, entry)
             except Exception as error:
                 logger.error("an observer of blocks failed (%s)", type(error).__name__)
+
+    def _tell_of_failure(self, request: NetworkPolicyRequest, why: str) -> None:
+        for observer in self._failure_observers:
+            try:
+                observer(request, why)
+            except Exception as error:
+                logger.error("an observer of failures failed (%s)", type(error).__name__)

@@ -16,7 +16,6 @@ from codex_network_proxy.policy.decision import (
 )
 from codex_network_proxy.socks.poller import ERROR, READ
 
-from .decision_log import log_upstream_failure
 from .door_client import DoorClient
 from .door_reach import Outcome, Reached, Way
 from .door_tunnels import holds
@@ -103,7 +102,7 @@ class Connect:
         client.door.dialling.discard(self)
         self._verdict = self._way = None
         if not isinstance(outcome, Reached):
-            log_upstream_failure(verdict.request, verdict.request_id, f"{UPSTREAM_FAILURE}: {outcome.text}")
+            client.door.authority.unreached(verdict, f"{UPSTREAM_FAILURE}: {outcome.text}")
             client.unreachable(verdict, outcome, waiting=self._is_waiting(), ended=self._ended)
             return
         try:

@@ -65,6 +65,10 @@ class DoorAuthority(Protocol):
         """A block for a reason that the policy cannot see, audited and recorded as well."""
         ...
 
+    def unreached(self, allowed: Allowed, why: str) -> None:
+        """The target of a tunnel that was allowed could not be reached; `why` is what the client is told."""
+        ...
+
     @property
     def own_relays(self) -> OwnListeners:
         """The ports at which the door relays datagrams: a decision lets nobody send there."""

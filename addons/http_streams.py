@@ -35,7 +35,6 @@ from mitmproxy.proxy.layers.http._hooks import (
 from codex_network_proxy.policy.header_edits import ResolvedEdits
 
 from .blocked import DISCARD_LIMIT, refuse_undecided
-from .decision_log import log_upstream_failure
 from .flow_control import Jam
 from .flow_requests import SOCKET_PORT
 from .http1 import PolicedHttp1Server
@@ -45,7 +44,7 @@ from .http_answers import answer_problem
 from .http_tunnels import TunnelHttpStream
 from .secret_edits import secret_edits, with_secrets
 from .streaming import has_view
-from .upstream_errors import SOCKET_FAILURE, client_text
+from .upstream_errors import SOCKET_FAILURE
 from .websockets import carrier
 
 
@@ -241,11 +240,11 @@ class PolicedHttpStream(TunnelHttpStream):
         yield from super().handle_protocol_error(event)
 
     def _log_failure(self, event: ResponseProtocolError) -> None:
-        approval = session.approvals.get(self.flow.id) if (session := self.session) else None
+        session = self.session
+        approval = session.approvals.get(self.flow.id) if session else None
         status = event.code.http_status_code()
-        if approval and status:
-            verdict = approval.verdict
-            log_upstream_failure(verdict.request, verdict.request_id, client_text(status, event.message))
+        if session and approval and status:
+            session.unreached(approval.verdict, event.message, status)
 
     def _as_told(self, event: ResponseProtocolError) -> ResponseProtocolError:
         """The failure as the client hears of it: nothing about a unix socket but that it failed."""

@@ -44,11 +44,14 @@ class TunnelHttpStream(BrakedHttpStream):
 
     def handle_connect_regular(self) -> layer.CommandGenerator[None]:
         """A tunnel that is only relayed is dialled before the answer; an inspected one when a request has passed."""
-        tunnel = session.tunnel if (session := self.session) else None
+        session = self.session
+        tunnel = session.tunnel if session else None
         inspect = tunnel is None or tunnel.inspect
         if self.flow.response is None and not inspect:
             error = yield commands.OpenConnection(self.context.server)
             if error:
+                if session and tunnel:
+                    session.unreached(tunnel, error)
                 answer(self.flow, error_response(502, client_text(502, error)))
         # A relayed tunnel may be quiet for as long as it likes; the engine would not even notice its end.
         self.child_layer = layer.NextLayer(self.context) if inspect else TCPLayer(self.context, ignore=True)

@@ -181,7 +181,7 @@ class Runtime:
             door.close()
             raise
         self.door = door
-        self._warn_of_limited_socks()
+        self._tell_of_limited_socks()
         if self.settings.allow_upstream_proxy:
             log_routes(*self._routes, self.authority.own_listeners)
 
@@ -206,9 +206,9 @@ class Runtime:
         self.authority.own_listeners.add(address[1])
         return address_text(address)
 
-    def _warn_of_limited_socks(self) -> None:
+    def _tell_of_limited_socks(self) -> None:
         if self.socks_address and self.settings.mode is NetworkMode.LIMITED:
-            logger.warning('SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5')
+            logger.info('SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5')
 
     def listeners(self) -> list[str]:
         """One line for each listener, and whom clients are to trust, for the person who started the proxy."""
@@ -261,7 +261,7 @@ class Runtime:
         self.warn()
         self.live.put(settings, policy)
         if old.mode is not settings.mode:
-            self._warn_of_limited_socks()
+            self._tell_of_limited_socks()
         logger.info("reloaded config from %s", self._watch.source.path)
 
     def _close_all(self, problems: Iterable[object]) -> None:

@@ -18,6 +18,7 @@ from codex_network_proxy.socks.dialler import DialFailure
 from .authority import Authority
 from .interception import Interception
 from .tenant import Tenant
+from .upstream_errors import CANCELLED, client_text
 from .upstream_forward import ProxyHop, forwards, hop_of
 
 Address = tuple[str, int]
@@ -130,6 +131,11 @@ class Session:
         """The server connection has ended."""
         self.dialled.pop(server_id, None)
         self.forwarding.pop(server_id, None)
+
+    def unreached(self, verdict: Allowed, error: str, status: int = 502) -> None:
+        """What was allowed has failed with this message of the engine. Where the client left first, nothing has."""
+        if self.authority and error != CANCELLED:
+            self.authority.unreached(verdict, client_text(status, error))
 
     def verdicts(self) -> list[Allowed]:
         """Everything this connection does at the moment because a policy once allowed it."""

@@ -9,11 +9,9 @@ from mitmproxy.proxy.layers import TCPLayer
 from codex_network_proxy.policy.decision import Allowed
 from codex_network_proxy.socks.protocol import UNBOUND, ReplyCode, reply
 
-from .decision_log import log_upstream_failure
 from .http_tunnels import TLS_DEADLINE
 from .sessions import Session, session_of
 from .socks_answers import unreachable
-from .upstream_errors import client_text
 
 LINGER = 2.0
 """Seconds that a refused client gets to read its reply while it may still be sending."""
@@ -64,7 +62,7 @@ class SocksTunnel(layer.Layer):
         error = yield commands.OpenConnection(server)
         session.hold(client, False)
         if error:
-            log_upstream_failure(tunnel.request, tunnel.request_id, client_text(502, error))
+            session.unreached(tunnel, error)
             yield from self._refuse(unreachable(session.failure))
         else:
             yield from self._go_on(server.sockname or UNBOUND, TCPLayer(self.context, ignore=True))

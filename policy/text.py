@@ -18,5 +18,10 @@ def printable(text: str, limit: int = SHOWN_LIMIT) -> str:
     return shown if len(text) <= limit else shown + "…"
 
 
+def numbered(count: int, noun: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")

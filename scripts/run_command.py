@@ -96,6 +96,7 @@ async def _run(runtime: Runtime, config: CommandConfig, starter: Starter, comman
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     blocks = Blocks(f"canary-{secrets.token_hex(8)}.invalid")
     runtime.authority.on_block(blocks.seen)
+    runtime.authority.on_failure(blocks.failed)
     engine = await start_engine(runtime, web_port=None)
     try:
         order = Order(

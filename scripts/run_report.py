@@ -1,25 +1,32 @@
-"""What was blocked while a command ran, and the smallest rule that would let each pass."""
+"""What a command did not get: blocks, with the smallest rule that would let each pass, and what failed all the same."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from codex_network_proxy.addons.upstream_errors import UPSTREAM_FAILURE
 from codex_network_proxy.policy.blocked import BlockedRequest
-from codex_network_proxy.policy.decision import Blocked, BlockReason, IPAddress
+from codex_network_proxy.policy.decision import Blocked, BlockReason, IPAddress, NetworkPolicyRequest, NetworkProtocol
 from codex_network_proxy.policy.engine import LOCALHOST, World
 from codex_network_proxy.policy.errors import ResolutionFailed
 from codex_network_proxy.policy.explain import explain
 from codex_network_proxy.policy.modes import NetworkMode
 from codex_network_proxy.policy.origins import Origins
 from codex_network_proxy.policy.settings import NetworkSettings
-from codex_network_proxy.policy.text import printable
+from codex_network_proxy.policy.text import numbered, printable
 
 SHOWN = 20
 """Different blocks that are listed; the rest is counted."""
 
 REASON_LIMIT = 60
+
+_SOCKS = (NetworkProtocol.SOCKS5_TCP, NetworkProtocol.SOCKS5_UDP)
+
+
+WIDEST = 48
+"""Characters for which a column makes room; what is longer moves the rest of its own line only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +37,27 @@ class Block:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One kind of failure: what passed, and why nothing came of it."""
+
+    target: str
+    why: str
+
+
 Rule = Callable[[Blocked], Awaitable[str]]
 """Says what would let a blocked request pass."""
 
 
 class Blocks:
-    """Counts the blocks of one run. The request for `canary` tries the fence and does not count; its id is kept."""
+    """Counts what one run did not get. The request for `canary` tries the fence and does not count; its id is kept."""
 
     def __init__(self, canary: str) -> None:
         self.canary = canary
         self.canary_id: str | None = None
         self._counts: Counter[Block] = Counter()
         self._examples: dict[Block, Blocked] = {}
+        self._failures: Counter[Failure] = Counter()
 
     def seen(self, verdict: Blocked, _: BlockedRequest) -> None:
         """An observer of blocks."""
@@ -52,28 +68,48 @@ class Blocks:
             self._counts[block] += 1
             self._examples.setdefault(block, verdict)
 
-    async def report(self, rule: Rule) -> list[str]:
-        """The table, a line each, the most frequent first; nothing when nothing was blocked."""
-        if not self._counts:
-            return []
-        rows = [(f"{count}x", block, await rule(self._examples[block])) for block, count in self._shown()]
-        times = max(len(count) for count, _, _ in rows)
-        targets = max(len(block.target) for _, block, _ in rows)
-        whys = max(len(block.why) for _, block, _ in rows)
-        lines = [f"codex-proxy: {sum(self._counts.values())} blocked; what would allow it stands on the right"]
-        for count, block, repair in rows:
-            lines.append(f"  {count:>{times}}  {block.target:<{targets}}  {block.why:<{whys}}  {repair}")
-        if len(self._counts) > SHOWN:
-            lines.append(f"  and {len(self._counts) - SHOWN} others, see the audit log")
-        return lines
+    def failed(self, request: NetworkPolicyRequest, why: str) -> None:
+        """An observer of failures."""
+        self._failures[Failure(_target(request), why.removeprefix(f"{UPSTREAM_FAILURE}: "))] += 1
 
-    def _shown(self) -> list[tuple[Block, int]]:
-        return self._counts.most_common(SHOWN)
+    async def report(self, rule: Rule) -> list[str]:
+        """The tables of blocks and of failures, a line each, the most frequent first; nothing where there is none."""
+        rows = [(block.target, block.why, await rule(self._examples[block])) for block, _ in _shown(self._counts)]
+        return [
+            *_table("{} blocked; what would allow it stands on the right", self._counts, rows),
+            *_table(
+                "{} allowed and failed (502), for which no rule is to blame",
+                self._failures,
+                [(failure.target, failure.why) for failure, _ in _shown(self._failures)],
+            ),
+        ]
+
+
+def _shown[T](counts: Counter[T]) -> list[tuple[T, int]]:
+    return counts.most_common(SHOWN)
+
+
+def _table[T](title: str, counts: Counter[T], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """One row for each that is shown, in this order."""
+    if not rows:
+        return
+    yield f"codex-proxy: {title.format(counts.total())}"
+    counted = [(f"{count}x", *row) for row, (_, count) in zip(rows, _shown(counts), strict=True)]
+    widths = [min(max(map(len, column)), WIDEST) for column in zip(*counted, strict=True)]
+    for count, *row in counted:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths[1:], strict=True))
+        yield f"  {count:>{widths[0]}}  {'  '.join(cells)}".rstrip()
+    if len(counts) > SHOWN:
+        yield f"  and {numbered(len(counts) - SHOWN, 'other')}, see the audit log"
+
+
+def _target(request: NetworkPolicyRequest) -> str:
+    return str(request.target) if request.socket_path is None else printable(request.socket_path)
 
 
 def describe(verdict: Blocked) -> Block:
     """The block in a few words, for the person who owns the rules."""
-    target, host = str(verdict.request.target), verdict.request.target.host
+    target, host = _target(verdict.request), verdict.request.target.host
     method = printable(verdict.request.method or "", REASON_LIMIT)
     match verdict.reason:
         case BlockReason.NOT_ALLOWED:
@@ -84,6 +120,8 @@ def describe(verdict: Blocked) -> Block:
             return Block(target, "a local address")
         case BlockReason.NOT_ALLOWED_LOCAL:
             return Block(target, "resolves to a local address")
+        case BlockReason.METHOD_NOT_ALLOWED if verdict.request.protocol in _SOCKS:
+            return Block(target, "limited mode passes no SOCKS5")
         case BlockReason.METHOD_NOT_ALLOWED:
             return Block(target, f"limited mode, {method} may write")
         case BlockReason.MITM_REQUIRED:

@@ -59,6 +59,7 @@ class FakeAuthority:
         self.upstream: UpstreamProxy | None = None
         self.left: list[str] = []
         self.denied: list[tuple[NetworkPolicyRequest, BlockReason]] = []
+        self.failed: list[tuple[str, str]] = []
         self.serves_udp: bool | None = True
         self.own_relays = OwnListeners()
         self.waiting = threading.Event()
@@ -89,6 +90,9 @@ class FakeAuthority:
 
     def client_left(self, client_address: str) -> None:
         self.left.append(client_address)
+
+    def unreached(self, allowed: Allowed, why: str) -> None:
+        self.failed.append((allowed.request.host, why))
 
     def deny(self, request: NetworkPolicyRequest, reason: BlockReason) -> Blocked:
         self.denied.append((request, reason))

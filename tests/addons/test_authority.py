@@ -9,7 +9,15 @@ import pytest
 
 from codex_network_proxy.addons.authority import Authority, RequestIds, Surroundings
 from codex_network_proxy.policy.blocked import BlockedRequest
-from codex_network_proxy.policy.decision import Allowed, Blocked, BlockReason, HttpUse, Outage, Unavailable
+from codex_network_proxy.policy.decision import (
+    Allowed,
+    Blocked,
+    BlockReason,
+    HttpUse,
+    NetworkPolicyRequest,
+    Outage,
+    Unavailable,
+)
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ResolutionFailed
 from codex_network_proxy.policy.modes import NetworkMode
@@ -153,6 +161,30 @@ def test_an_observer_that_raises_changes_nothing(caplog: pytest.LogCaptureFixtur
     authority.on_block(fail)
     assert isinstance(decide(authority, question("other.test")), Blocked)
     assert "an observer of blocks failed (RuntimeError)" in caplog.text
+    assert "secret text" not in caplog.text
+
+
+def test_what_passed_and_failed_is_told_and_is_no_block(caplog: pytest.LogCaptureFixture) -> None:
+    world = FakeWorld()
+    authority, heard = make(world), list[tuple[str, str]]()
+
+    def fail(request: NetworkPolicyRequest, why: str) -> None:
+        raise RuntimeError("secret text")
+
+    authority.on_failure(fail)
+    authority.on_failure(lambda request, why: heard.append((request.host, why)))
+    verdict = decide(authority, question())
+    assert isinstance(verdict, Allowed)
+    assert heard == []
+    authority.unreached(verdict, "upstream failure: connection refused")
+    world.addresses = ResolutionFailed("no such name")
+    decide(authority, question())
+    assert heard == [
+        ("allowed.test", "upstream failure: connection refused"),
+        ("allowed.test", "could not resolve allowed.test"),
+    ]
+    assert authority.blocked.total == 0
+    assert caplog.messages.count("an observer of failures failed (RuntimeError)") == 2
     assert "secret text" not in caplog.text
 
 

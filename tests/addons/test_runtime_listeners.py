@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 
 import pytest
@@ -84,21 +85,23 @@ def test_one_address_cannot_be_both(place: Place) -> None:
         opened(place.open())
 
 
-def test_limited_mode_warns_that_socks5_is_blocked_at_start_and_at_a_change(
+def test_limited_mode_says_that_socks5_is_blocked_at_start_and_at_a_change(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warning = 'SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5'
+    caplog.set_level(logging.INFO)
+    notice = 'SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5'
     place.write('"a.test"', 'mode = "limited"')
     runtime = place.open()
     opened(runtime)
-    assert caplog.text.count(warning) == 1
+    assert caplog.text.count(notice) == 1
     for more, count in (("", 1), ('mode = "limited"', 2), ('mode = "limited"\ndenied_domains = ["b.test"]', 2)):
         place.write('"a.test"', more)
         runtime.reload()
-        assert caplog.text.count(warning) == count, more
+        assert caplog.text.count(notice) == count, more
 
 
 def test_limited_mode_without_socks5_says_nothing_of_it(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     place.write('"a.test"', 'mode = "limited"\nenable_socks5 = false')
     opened(place.open())
     assert "SOCKS5" not in caplog.text

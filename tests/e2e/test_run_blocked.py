@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,23 @@ def test_the_rule_that_it_names_is_one_that_works(runner: Runner, origin: HttpOr
     assert rule[0] == "--allow"
     done = runner.run(*command, options=rule)
     assert (done.out, done.err) == ("ok from shared\n", "")
+
+
+def test_what_was_allowed_and_could_not_be_reached_is_told_from_blocks(runner: Runner) -> None:
+    curl = need("curl")
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        at = f"allowed.test:{deaf.getsockname()[1]}"
+        script = f"{curl} -s http://{at}/; {curl} -s https://{at}/; {curl} -s http://denied.test/"
+        done = runner.run("sh", "-c", script)
+    first, _, second, refused = done.err.splitlines()
+    assert first == "codex-proxy: 1 blocked; what would allow it stands on the right"
+    assert second == "codex-proxy: 2 allowed and failed (502), for which no rule is to blame"
+    assert refused == f"  2x  {at}  connection refused"
+
+
+def test_limited_mode_says_nothing_of_socks5_unless_somebody_asked_for_it(runner: Runner) -> None:
+    assert runner.run("true", options=["--mode", "limited"]).err == ""
 
 
 def test_what_is_denied_stays_denied(runner: Runner, origin: HttpOrigin) -> None:

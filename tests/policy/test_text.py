@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from codex_network_proxy.policy.text import printable
+from codex_network_proxy.policy.text import numbered, printable
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,8 @@ def test_text_is_cut_after_the_limit(text: str, shown: str) -> None:
 def test_the_default_limit_is_256_characters() -> None:
     assert printable("x" * 256) == "x" * 256
     assert printable("x" * 65536) == "x" * 256 + "…"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 lines"), (1, "1 line"), (2, "2 lines")])
+def test_a_number_of_things(count: int, text: str) -> None:
+    assert numbered(count, "line") == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -17,15 +18,24 @@ from codex_network_proxy.policy.decision import (
     NetworkProtocol,
     PolicyScope,
     Ruling,
+    Tunnel,
 )
 from codex_network_proxy.policy.hosts import parse_endpoint
-from codex_network_proxy.scripts.run_report import SHOWN, Block, Blocks, describe, smallest_rule
+from codex_network_proxy.scripts.run_report import SHOWN, WIDEST, Block, Blocks, describe, smallest_rule
+
+
+def request(target: str, method: str = "POST") -> NetworkPolicyRequest:
+    return NetworkPolicyRequest(NetworkProtocol.HTTP, parse_endpoint(target), HttpUse(method), method)
 
 
 def blocked(target: str, reason: str, rule: str | None = None, method: str = "POST") -> Blocked:
     ruling = Ruling(Decision.DENY, reason, DecisionSource.BASELINE_POLICY, PolicyScope.DOMAIN, rule)
-    request = NetworkPolicyRequest(NetworkProtocol.HTTP, parse_endpoint(target), HttpUse(method), method)
-    return Blocked("id-1", request, (ruling,))
+    return Blocked("id-1", request(target, method), (ruling,))
+
+
+def over_socks(verdict: Blocked) -> Blocked:
+    asked = replace(verdict.request, protocol=NetworkProtocol.SOCKS5_TCP, method=None, use=Tunnel())
+    return replace(verdict, request=asked)
 
 
 ROWS = [
@@ -40,6 +50,11 @@ ROWS = [
         blocked("a.test:80", "method_not_allowed", method="PO\x1bST"),
         r"limited mode, PO\x1bST may write",
         id="a method",
+    ),
+    pytest.param(
+        over_socks(blocked("a.test:22", "method_not_allowed")),
+        "limited mode passes no SOCKS5",
+        id="SOCKS5, which has no methods",
     ),
     pytest.param(blocked("a.test:80", "mitm_required"), "has to be read", id="what must be read"),
     pytest.param(blocked("a.test:443", "mitm_hook_denied"), "no hook matches this POST", id="no hook"),
@@ -142,6 +157,44 @@ def test_a_long_table_is_cut() -> None:
     found = lines(counted(*(blocked(f"n{number}.test:80", "not_allowed") for number in range(SHOWN + 5))))
     assert len(found) == SHOWN + 2
     assert found[-1] == "  and 5 others, see the audit log"
+
+
+def test_a_long_name_moves_its_own_line_only() -> None:
+    long = ".".join(["a" * 60] * 3) + ".test:80"
+    _, first, second = lines(counted(blocked(long, "not_allowed"), blocked("b.test:80", "not_allowed")))
+    assert first == f"  1x  {long}  not in allowed_domains  mend {long.removesuffix(':80')}"
+    assert second == f"  1x  {'b.test:80':<{WIDEST}}  not in allowed_domains  mend b.test"
+
+
+def test_what_was_allowed_and_failed_has_a_table_of_its_own() -> None:
+    blocks = counted(blocked("a.test:80", "not_allowed"))
+    for _ in range(2):
+        blocks.failed(request("down.test:443"), "upstream failure: connection refused")
+    blocks.failed(request("gone.test:443"), "could not resolve gone.test")
+    assert lines(blocks) == [
+        "codex-proxy: 1 blocked; what would allow it stands on the right",
+        "  1x  a.test:80  not in allowed_domains  mend a.test",
+        "codex-proxy: 3 allowed and failed (502), for which no rule is to blame",
+        "  2x  down.test:443  connection refused",
+        "  1x  gone.test:443  could not resolve gone.test",
+    ]
+
+
+def test_a_long_table_of_failures_is_cut_as_well() -> None:
+    blocks = counted()
+    for number in range(SHOWN + 1):
+        blocks.failed(request(f"n{number}.test:80"), "upstream failure: connection timed out")
+    found = lines(blocks)
+    assert len(found) == SHOWN + 2
+    assert found[-1] == "  and 1 other, see the audit log"
+
+
+def test_a_socket_that_failed_has_its_path() -> None:
+    blocks = counted()
+    blocks.failed(
+        replace(request("unix-socket:1"), socket_path="/run/a\x1b.sock"), "upstream failure: connection refused"
+    )
+    assert lines(blocks)[1] == r"  1x  /run/a\x1b.sock  connection refused"
 
 
 def test_the_try_of_the_fence_is_no_block_of_the_command() -> None:
