@@ -9,7 +9,7 @@ import os
 import re
 import ssl
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -29,7 +29,8 @@ PLATFORM_FILES = (
     Path("/etc/ssl/cert.pem"),  # macOS, Alpine, the BSDs
 )
 REMEMBERED = 1024
-"""Certificates whose check is remembered: a reload finds the same roots, and so does the next proxy of a program."""
+"""Files, and certificates, that are not looked at twice: a reload finds the same roots, and so does the next proxy of a
+program. Nobody is served while they are read."""
 FILE_LIMIT = 16 << 20
 """Bytes read of one file of roots; a real one has a quarter of a MiB."""
 CHILD_BUNDLE, UPSTREAM_BUNDLE = "ca-bundle.pem", "upstream-roots.pem"
@@ -55,6 +56,23 @@ class TrustSources:
         return cls((*platform, Path(certifi.where()), *own), tuple(directories))
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What tells one file, and one state of it, from another without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, file: Path) -> _State:
+        """Through links. Raises `OSError`."""
+        found = file.stat()
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 def trusted_roots(directory: Path, authority: CertificateAuthority | None, sources: TrustSources) -> list[bytes]:
     """Every root once, DER, in the order found, without our own authority. What cannot be read is logged.
 
@@ -63,13 +81,14 @@ def trusted_roots(directory: Path, authority: CertificateAuthority | None, sourc
     """
     own = authority.certificate.public_bytes(Encoding.DER) if authority else None
     seen: dict[bytes, bool] = {}
-    for file in _files(sources):
-        inherited = file.parent == directory.resolve()
-        for number, label, body in _blocks(file):
+    for file, state in _files(sources):
+        for number, der in enumerate(_certificates(file, state), 1):
             try:
-                der = _decode(label, body)
+                if isinstance(der, str):
+                    raise ValueError(der)
                 if der not in seen:
-                    seen[der] = not (_bears_our_name(der) and inherited) and der != own
+                    inherited = _bears_our_name(der) and file.resolve().parent == directory.resolve()
+                    seen[der] = not inherited and der != own
             except (ValueError, ssl.SSLError) as error:
                 logger.warning("certificate %d of %s is skipped: %s", number, file, _first_line(error))
     return [der for der, is_root in seen.items() if is_root]
@@ -94,7 +113,7 @@ def write_upstream_bundle(directory: Path, roots: Sequence[bytes]) -> Path:
 
 
 def _write(path: Path, certificates: Iterable[bytes]) -> Path:
-    content = _HEADER + b"".join(ssl.DER_cert_to_PEM_cert(der).encode() for der in certificates)
+    content = _HEADER + b"".join(map(_pem, certificates))
     try:
         if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
             replace_whole(path, content, 0o644)
@@ -103,42 +122,56 @@ def _write(path: Path, certificates: Iterable[bytes]) -> Path:
     return path
 
 
-def _files(sources: TrustSources) -> list[Path]:
-    """Each file once: a directory of roots is mostly links to the same few files."""
+@lru_cache(maxsize=REMEMBERED)
+def _pem(der: bytes) -> bytes:
+    return ssl.DER_cert_to_PEM_cert(der).encode()
+
+
+def _files(sources: TrustSources) -> list[tuple[Path, _State]]:
+    """Each file once, with the state it is in: a directory of roots is mostly links to the same few files."""
     files = [*sources.files]
     for directory in sources.directories:
         try:
             files += sorted(entry for entry in directory.iterdir() if entry.is_file())
         except OSError as error:
             logger.warning("trusted certificates in %s cannot be read: %s", directory, error.strerror)
-    return list(dict.fromkeys(file.resolve() for file in files))
+    found: dict[_State, Path] = {}
+    for file in files:
+        try:
+            found.setdefault(_State.of(file), file)
+        except OSError as error:
+            logger.warning("trusted certificates %s cannot be read: %s", file, error.strerror)
+    return [(file, state) for state, file in found.items()]
 
 
-def _blocks(file: Path) -> Iterator[tuple[int, bytes, bytes]]:
-    for number, (label, body) in enumerate(_BLOCK.findall(_read(file)), 1):
-        yield number, label, body
-
-
-def _read(file: Path) -> bytes:
+def _certificates(file: Path, state: _State) -> tuple[bytes | str, ...]:
     try:
-        with file.open("rb") as stream:
-            content = stream.read(FILE_LIMIT + 1)
+        return _decoded(file, state)
     except OSError as error:
         logger.warning("trusted certificates %s cannot be read: %s", file, error.strerror)
-        return b""
+    except FileRefused as error:
+        logger.warning("trusted certificates %s are ignored: %s", file, error)
+    return ()
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _decoded(file: Path, state: _State) -> tuple[bytes | str, ...]:
+    """Every block of a file in this state, DER, or what is wrong with it. Raises `OSError` and `FileRefused`."""
+    with file.open("rb") as stream:
+        content = stream.read(FILE_LIMIT + 1)
     if len(content) > FILE_LIMIT:
-        logger.warning("trusted certificates %s are ignored: the file is larger than %d bytes", file, FILE_LIMIT)
-        return b""
-    return content
+        raise FileRefused(f"the file is larger than {FILE_LIMIT} bytes")
+    return tuple(_decode(label, body) for label, body in _BLOCK.findall(content))
 
 
-def _decode(label: bytes, body: bytes) -> bytes:
+def _decode(label: bytes, body: bytes) -> bytes | str:
+    """The certificate, or what is wrong with the block."""
     if label not in (b"CERTIFICATE", b"X509 CERTIFICATE"):
-        raise ValueError(f"{label.decode().lower()} blocks are not supported")
+        return f"{label.decode().lower()} blocks are not supported"
     try:
         return base64.b64decode(b"".join(body.split()), validate=True)
     except binascii.Error:
-        raise ValueError("not base64") from None
+        return "not base64"
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import logging
 import ssl
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import certifi
 import pytest
@@ -109,6 +111,46 @@ def test_directories_are_read_whole_and_links_followed(
     (folder / "12345678.0").symlink_to(put("elsewhere.pem", pem(B)))
     (folder / "dangling.0").symlink_to("nowhere")
     assert names(trusted_roots(directory, authority, TrustSources((), (folder,)))) == ["CN=B", "CN=A"]
+
+
+def test_what_has_not_changed_is_not_read_again(
+    directory: Path, put: Put, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, changed = put("kept.pem", pem(A) + HEAD + b"!" + TAIL), put("d/changed.pem", pem(B))
+    put("d/README", b"not a certificate")
+    opened: list[str] = []
+    usual = Path.open
+
+    def opening(self: Path, *arguments: Any, **options: Any) -> Any:
+        opened.append(self.name)
+        return usual(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opening)
+    sources = TrustSources((kept,), (changed.parent,))
+    assert names(trusted_roots(directory, None, sources)) == ["CN=A", "CN=B"]
+    assert sorted(opened) == ["README", "changed.pem", "kept.pem"]
+    opened.clear()
+    assert names(trusted_roots(directory, None, sources)) == ["CN=A", "CN=B"]
+    assert opened == []
+    assert caplog.messages == [f"certificate 2 of {kept} is skipped: not base64"] * 2, "a complaint stays one"
+    put("d/new.pem", pem(C)).replace(changed)
+    assert names(trusted_roots(directory, None, sources)) == ["CN=A", "CN=C"]
+    assert opened == ["new.pem", "changed.pem"], "the test's own, and what it replaced"
+
+
+def test_what_could_not_be_read_is_tried_again(
+    directory: Path, put: Put, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = TrustSources((put("a.pem", pem(A)),))
+
+    def refusing(self: Path, *arguments: Any, **options: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refusing)
+        assert trusted_roots(directory, None, sources) == []
+    assert caplog.messages == [f"trusted certificates {sources.files[0]} cannot be read: Permission denied"]
+    assert names(trusted_roots(directory, None, sources)) == ["CN=A"]
 
 
 HEAD, TAIL = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
