@@ -240,7 +240,7 @@ def test_m06_where_the_log_is_required_nothing_passes_until_it_can_be_written(
         with SocksClient(proxy.socks) as client:
             assert client.command(b"allowed.test", origin.port).code == 1
         assert not origin.recorder.since(mark)
-        assert "failed; the audit log cannot be written (" in proxy.output
+        proxy.until_printed("failed; the audit log cannot be written (")
         blocked.rmdir()
         proxy.until_printed("is written again; 0 events were lost")
         assert exchange(proxy.http, get(f"http://allowed.test:{origin.port}/t")).status == 200
@@ -268,7 +268,7 @@ def test_m06_a_log_that_cannot_be_written_is_said(tmp_path: Path, origin: HttpOr
     proxy.start()
     try:
         proxy.until(lambda: proxy.ready_file.exists() or proxy.child.poll() is not None, "a start or a refusal")
-        assert "folder.jsonl" in proxy.output
+        proxy.until_printed("folder.jsonl")
         if proxy.ready_file.exists():
             proxy.wait_ready()
             assert exchange(proxy.http, get(f"http://denied.test:{origin.port}/t")).status == 403

@@ -155,7 +155,7 @@ def test_socks5_can_be_left_out(tmp_path: Path) -> None:
 
 def test_limited_mode_says_at_once_that_socks5_is_blocked(tmp_path: Path) -> None:
     with ProxyProcess(tmp_path, replace(OPEN, mode="limited")) as proxy:
-        assert 'SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5' in proxy.output
+        proxy.until_printed('SOCKS5 is blocked in limited mode; set mode="full" to allow SOCKS5')
 
 
 def test_disabled_binds_nothing(tmp_path: Path) -> None:

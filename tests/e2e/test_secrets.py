@@ -78,7 +78,7 @@ def test_serve_leaves_no_trace(secret: Path, authority: TestAuthority, tls_origi
         blocks = [mark for comment, mark in comments.items() if "mitm_hook_denied" in comment]
         assert blocks
         assert all(blocks)
-        assert '"reason":"mitm_hook_denied"' in proxy.output
+        proxy.until_printed('"reason":"mitm_hook_denied"')
         check_absent([("command line", Path(f"/proc/{proxy.child.pid}/cmdline").read_bytes())])
     check_absent([("output", proxy.output.encode()), *files_below(tmp_path)])
 

@@ -62,7 +62,7 @@ def test_credentials_that_are_not_accepted(
         ProxyProcess(tmp_path, OPEN, fast_path=fast_path, environment=behind(upstream, login)) as proxy,
     ):
         check_failed(proxy, origin, text, 5)
-        assert f"upstream request failed: upstream failure: {text} (client=" in proxy.output
+        proxy.until_printed(f"upstream request failed: upstream failure: {text} (client=")
 
 
 def test_a_dead_upstream_proxy(fast_path: bool, origin: HttpOrigin, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_proxy_itself_in_the_environment_is_no_upstream_proxy(origin: HttpOr
             "ignoring HTTPS_PROXY: it is the address of this proxy itself",
             "ignoring ALL_PROXY: non-http proxy protocol",
         ):
-            assert line in proxy.output
+            proxy.until_printed(line)
         assert "upstream proxy for" not in proxy.output
         assert exchange(proxy.http, get(f"http://allowed.test:{origin.port}/t")).text == "ok from shared\n"
         assert exchange(proxy.http, connect(f"allowed.test:{origin.port}"), "CONNECT").status == 200
@@ -112,8 +112,8 @@ def test_it_is_switched_off_while_running(fast_path: bool, origin: HttpOrigin, t
         UpstreamProxyServer(LOGIN) as upstream,
         ProxyProcess(tmp_path, OPEN, fast_path=fast_path, environment=behind(upstream)) as proxy,
     ):
-        assert f"upstream proxy for HTTPS and other tunnels: http://{upstream.address}" in proxy.output
-        assert f"upstream proxy for plain HTTP: http://{upstream.address}" in proxy.output
+        proxy.until_printed(f"upstream proxy for HTTPS and other tunnels: http://{upstream.address}")
+        proxy.until_printed(f"upstream proxy for plain HTTP: http://{upstream.address}")
         with open_tunnel(proxy, at) as client:
             assert upstream.asked == [f"CONNECT {at}"]
             proxy.reload(replace(OPEN, lines=("allow_upstream_proxy = false",)).toml())

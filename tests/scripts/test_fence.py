@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import signal
 import socket
@@ -194,15 +193,6 @@ def test_what_usually_stands_in_the_way(name: str, value: str, words: str, monke
     assert words in hint()
 
 
-@pytest.fixture
-def own_log_level() -> Iterator[None]:
-    logger = logging.getLogger("codex_network_proxy")
-    level = logger.level
-    yield
-    logger.setLevel(level)
-
-
-@pytest.mark.usefixtures("own_log_level")
 def test_a_refusal_of_another_proxy_counts_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
