@@ -116,7 +116,7 @@ class PolicedHttpStream(TunnelHttpStream):
         if self.flow.response:
             # Whoever answered, nobody needs the body.
             self.flow.request.stream = True
-        elif self._expect:
+        elif self._expect and self._expect.lower() == "100-continue":  # the only one that RFC 9110 knows
             # Now the engine may ask for the body; it takes the field away again before anything is sent.
             self.flow.request.headers["expect"] = self._expect
 

@@ -81,6 +81,17 @@ def test_only_an_allowed_client_is_told_to_go_on(allowed: bool, tmp_path: Path) 
     play(scenario, tmp_path)
 
 
+@pytest.mark.parametrize("expectation", [b"200-ok", b"100-continue, more", b""])
+def test_an_expectation_that_nobody_knows_is_no_block(expectation: bytes, tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        origin, client = await lab.origin(), await lab.client()
+        request = post(origin.port, b"expect: " + expectation, b"content-length: 5", body=b"hello")
+        assert (await client.ask(request)).status == 200, "it asks for nothing that is done here"
+        assert origin.requests[0].values(b"expect") == []
+
+    play(scenario, tmp_path)
+
+
 def test_an_interim_answer_means_nothing_to_http10(tmp_path: Path) -> None:
     async def scenario(lab: Lab) -> None:
         origin, client = await lab.origin(), await lab.client()
