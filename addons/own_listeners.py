@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from ipaddress import IPv6Address
 
 from codex_network_proxy.policy.decision import IPAddress
@@ -12,14 +13,16 @@ class OwnListeners:
     """The proxy's own ports, which it never dials, whatever the policy says (spec A3). `others` count as well."""
 
     def __init__(self, others: OwnListeners | None = None) -> None:
-        self._ports: set[int] = set()
+        self._ports: Counter[int] = Counter()  # one port may be open at several addresses
         self._others = others
 
     def add(self, port: int) -> None:
-        self._ports.add(port)
+        self._ports[port] += 1
 
     def discard(self, port: int) -> None:
-        self._ports.discard(port)
+        self._ports[port] -= 1
+        if self._ports[port] <= 0:
+            del self._ports[port]
 
     def __call__(self, address: IPAddress, port: int) -> bool:
         if self._others is not None and self._others(address, port):

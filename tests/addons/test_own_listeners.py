@@ -41,11 +41,17 @@ def test_without_a_descriptor_to_find_out_an_address_counts_as_own(monkeypatch: 
     assert not listeners(ip_address("93.184.216.34"), 3129)
 
 
-def test_a_closed_listener_is_forgotten() -> None:
+def test_a_port_is_ours_until_its_last_listener_is_closed() -> None:
     listeners = OwnListeners()
     listeners.add(3128)
+    listeners.add(3128)  # at another address
     listeners.discard(3128)
-    assert not listeners(ip_address("127.0.0.1"), 3128)
+    assert listeners(ip_address("127.0.0.1"), 3128)
+    for _ in range(2):
+        listeners.discard(3128)
+        assert not listeners(ip_address("127.0.0.1"), 3128)
+    listeners.add(3128)
+    assert listeners(ip_address("127.0.0.1"), 3128)
 
 
 def test_where_datagrams_are_relayed_the_other_listeners_count_as_well() -> None:
