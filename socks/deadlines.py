@@ -24,6 +24,11 @@ class Deadlines[Item: Hashable]:
     def __len__(self) -> int:
         return len(self._due)
 
+    @property
+    def oldest(self) -> Item | None:
+        """The one that is due next."""
+        return next(iter(self._due), None)
+
     def add(self, item: Item) -> None:
         """Starts the limit of `item`, anew when it was here already."""
         self._due.pop(item, None)

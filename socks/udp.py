@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections import Counter
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Protocol
 
+from .addressing import IPAddress
 from .datagrams import Dropped, header_size
 from .deadlines import Deadlines
 from .poller import READ, Poller
 from .udp_destination import BATCH, Destination, send
+from .udp_sockets import Sender, bound, connected, out_of_descriptors, plain
 
 # What a client may send over its TCP connection meanwhile, in bytes; nothing belongs there.
 CONTROL_LIMIT = 1 << 16
-
-Sender = tuple[str, int] | tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class UdpLimits:
     judging: int = 32  # destinations of one association without a decision; datagrams to more are dropped
     held: int = 16  # datagrams that wait for the decision on one destination; the oldest makes room
     held_bytes: int = 1 << 24  # all datagrams that wait
-    sockets: int = 8192  # destinations of all associations that datagrams are sent to
+    sockets: int = 8192  # destinations of all associations that datagrams are sent to; as above
     idle_seconds: float = 60.0  # without a datagram, a destination is forgotten; before the first one, an association
     retry_seconds: float = 5.0  # until a destination that could not be reached is judged anew
 
@@ -58,14 +58,60 @@ class Shared:
         self.limits = limits
         self.sockets = 0
         self.held = 0
+        self._relays: set[Sender] = set()
+        self._pinned: dict[Sender, set[Destination]] = {}
         self.idle: Deadlines[Destination] = Deadlines(loop, limits.idle_seconds, Destination.forget)
+        self.denied: Deadlines[Destination] = Deadlines(loop, limits.idle_seconds, Destination.forget)
         self.failed: Deadlines[Destination] = Deadlines(loop, limits.retry_seconds, Destination.forget)
         self.silent: Deadlines[Association] = Deadlines(loop, limits.idle_seconds, Association.close)
 
     def close(self) -> None:
         """Ends the time limits. Close every association first."""
-        for deadlines in (self.idle, self.failed, self.silent):
+        for deadlines in (self.idle, self.denied, self.failed, self.silent):
             deadlines.close()
+
+    def relay_opened(self, address: Sender) -> None:
+        """Nothing goes to a relay of ours from here, nor what went to its port before it was one."""
+        self._relays.add(address)
+        for destination in list(self._pinned.get(address, ())):
+            destination.forget()
+
+    def relay_closed(self, address: Sender) -> None:
+        self._relays.discard(address)
+
+    def connect(self, destination: Destination, address: IPAddress, port: int) -> tuple[socket.socket, Sender]:
+        """A socket to an address, and that address as the kernel sees it. Raises `OSError`.
+
+        Where there is no room for one more, the socket that was unused for longest makes room.
+        """
+        try:
+            sock = self._connected(address, port)
+        except OSError as error:
+            unused = self.idle.oldest
+            if error.errno != errno.EMFILE or unused is None:
+                raise
+            unused.forget()
+            sock = self._connected(address, port)
+        peer = plain(sock.getpeername())[:2]
+        if peer in self._relays:
+            sock.close()
+            raise ConnectionRefusedError
+        self.sockets += 1
+        self._pinned.setdefault(peer, set()).add(destination)
+        return sock, peer
+
+    def disconnect(self, destination: Destination, sock: socket.socket, peer: Sender) -> None:
+        """Closes what `connect` has returned."""
+        self.poller.close_socket(sock)
+        self.sockets -= 1
+        self._pinned[peer].discard(destination)
+        if not self._pinned[peer]:
+            del self._pinned[peer]
+
+    def _connected(self, address: IPAddress, port: int) -> socket.socket:
+        if self.sockets >= self.limits.sockets:
+            raise out_of_descriptors()
+        return connected(address, port)
 
 
 class Association:
@@ -88,20 +134,25 @@ class Association:
         self.open = True
         self._control = control
         self._control_left = CONTROL_LIMIT
-        self._peer_host = _plain(control.getpeername())[0]
+        self._peer_host = plain(control.getpeername())[0]
         self._claimed = claimed
         self._client: Sender | None = None
         self._judge = judge
         self._destinations: dict[bytes, Destination] = {}  # the one used last comes last
-        self._relay = _bound(_plain(control.getsockname()))
+        self._relay = bound(plain(control.getsockname()))
         host, port = self._relay.getsockname()[:2]
         self.address: tuple[str, int] = (host, port)
+        shared.relay_opened(self.address)
 
     def start(self, reply: bytes) -> None:
-        """Sends `reply` over the TCP connection, and begins to relay."""
+        """Sends `reply` over the TCP connection, and begins to relay. Raises `OSError`; then it is closed."""
         poller = self.shared.poller
-        poller.watch(self._relay.fileno(), self, READ)
-        poller.watch(self._control.fileno(), _Control(self), READ)
+        try:
+            poller.watch(self._relay.fileno(), self, READ)
+            poller.watch(self._control.fileno(), _Control(self), READ)
+        except OSError:
+            self.close()
+            raise
         self.shared.silent.add(self)
         if not send(self._control, reply):
             self.close()
@@ -117,6 +168,7 @@ class Association:
             return
         self.open = False
         self.shared.silent.discard(self)
+        self.shared.relay_closed(self.address)
         self.shared.poller.close_socket(self._relay)
         self.shared.poller.close_socket(self._control)
         for destination in self.destinations:
@@ -230,22 +282,3 @@ class _Control:
 
     def crashed(self, error: Exception) -> None:
         self._association.close()
-
-
-def _plain(address: Sender) -> Sender:
-    """IPv4 where a socket for both families shows it as IPv6."""
-    mapped = IPv6Address(address[0].partition("%")[0]).ipv4_mapped if ":" in address[0] else None
-    return (str(mapped), address[1]) if mapped else address
-
-
-def _bound(local: Sender) -> socket.socket:
-    """A non-blocking socket for datagrams, on any port of the same address. Raises `OSError`."""
-    family = socket.AF_INET6 if len(local) == 4 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        sock.bind((local[0], 0, *local[2:]))
-    except BaseException:
-        sock.close()
-        raise
-    return sock

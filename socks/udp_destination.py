@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Iterable
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from .addressing import IPAddress, Target
 from .datagrams import Dropped, header_of, header_target, names_an_address
-from .dialler import met_itself, place
 from .listener import address_text
 from .poller import READ
+from .udp_sockets import Sender
 
 if TYPE_CHECKING:
     from .udp import Association
@@ -28,7 +27,7 @@ class Destination:
     """
 
     __slots__ = (
-        "_association", "_drop_as", "_reply_header", "_sock", "_waiting", "bytes_down", "bytes_up", "header",
+        "_association", "_drop_as", "_peer", "_reply_header", "_sock", "_waiting", "bytes_down", "bytes_up", "header",
     )  # fmt: skip
 
     def __init__(self, association: Association, header: bytes) -> None:
@@ -37,6 +36,7 @@ class Destination:
         self.bytes_down = 0
         self._association = association
         self._sock: socket.socket | None = None
+        self._peer: Sender | None = None
         self._reply_header = header
         self._waiting: deque[bytes] | None = deque()
         self._drop_as = Dropped.DENIED
@@ -54,10 +54,7 @@ class Destination:
     @property
     def peer(self) -> str:
         """The pinned `ip:port`; `unknown` when there is no socket."""
-        with contextlib.suppress(OSError):
-            if self._sock is not None:
-                return address_text(self._sock.getpeername())
-        return "unknown"
+        return address_text(self._peer) if self._peer else "unknown"
 
     def take(self, payload: memoryview | bytes) -> None:
         """Sends a datagram of the client, keeps it until there is a decision, or drops it."""
@@ -68,7 +65,7 @@ class Destination:
         else:
             self._association.drop(self._drop_as)
             if self._drop_as is Dropped.DENIED:
-                self._association.shared.idle.add(self)
+                self._association.shared.denied.add(self)
 
     # -- the decision ------------------------------------------------------------------------------------------------
 
@@ -91,7 +88,7 @@ class Destination:
     def deny(self) -> None:
         """Drops what has waited, and what will come, until nothing has come for a while."""
         if self._stop_waiting() is not None:
-            self._association.shared.idle.add(self)
+            self._association.shared.denied.add(self)
 
     def fail(self) -> None:
         """Drops what has waited; the next datagram after a few seconds is judged anew."""
@@ -102,12 +99,9 @@ class Destination:
         """The next datagram to this place is judged anew, and pinned anew. Harmless when called again."""
         self._stop_waiting()
         shared = self._association.shared
-        shared.idle.discard(self)
-        shared.failed.discard(self)
-        if self._sock is not None:
-            shared.poller.close_socket(self._sock)
-            shared.sockets -= 1
-            self._sock = None
+        for deadlines in (shared.idle, shared.denied, shared.failed):
+            deadlines.discard(self)
+        self._disconnect()
         self._association.forgotten(self)
 
     def _stop_waiting(self) -> deque[bytes] | None:
@@ -133,20 +127,22 @@ class Destination:
         waiting.append(payload)
 
     def _connect(self, address: IPAddress) -> bool:
-        shared = self._association.shared
-        if shared.sockets >= shared.limits.sockets:
-            return False
-        port = self.target.port
+        shared, port = self._association.shared, self.target.port
         try:
-            self._sock = _connected(address, port)
+            self._sock, self._peer = shared.connect(self, address, port)
+            shared.poller.watch(self._sock.fileno(), self, READ)
         except OSError:
+            self._disconnect()
             return False
-        shared.sockets += 1
         if not names_an_address(self.header):
             # A client that asked for a name can only be told an address; one that gave an address knows its own words.
             self._reply_header = header_of(address, port)
-        shared.poller.watch(self._sock.fileno(), self, READ)
         return True
+
+    def _disconnect(self) -> None:
+        sock, peer, self._sock, self._peer = self._sock, self._peer, None, None
+        if sock is not None and peer is not None:
+            self._association.shared.disconnect(self, sock, peer)
 
     # -- datagrams ---------------------------------------------------------------------------------------------------
 
@@ -199,18 +195,3 @@ def send(sock: socket.socket, data: memoryview | bytes) -> bool:
             return False
         return True
     return False
-
-
-def _connected(address: IPAddress, port: int) -> socket.socket:
-    """A non-blocking socket that exchanges datagrams with this address alone. Raises `OSError`."""
-    family, sockaddr = place(address, port)
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        sock.connect(sockaddr)
-        if met_itself(sock, port):
-            raise ConnectionRefusedError
-    except BaseException:
-        sock.close()
-        raise
-    return sock

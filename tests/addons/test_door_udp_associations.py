@@ -88,7 +88,7 @@ def test_without_a_socket_the_client_hears_of_a_failure(monkeypatch: pytest.Monk
         raise OSError(errno.EMFILE, "Too many open files")
 
     with UdpDoor() as door, SocksClient(door.socks) as client:
-        monkeypatch.setattr("codex_network_proxy.socks.udp._bound", fail)
+        monkeypatch.setattr("codex_network_proxy.socks.udp.bound", fail)
         assert client.command(LOCAL, 0, ASSOCIATE).code == 1
         assert client.ended()
         client.sock.close()

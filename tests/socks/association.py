@@ -101,7 +101,8 @@ class Relayed:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.association.close()
-        limited = [len(deadlines) for deadlines in (self.shared.idle, self.shared.failed, self.shared.silent)]
+        shared = self.shared
+        limited = [len(deadlines) for deadlines in (shared.idle, shared.denied, shared.failed, shared.silent)]
         self.shared.close()
         self.poller.close()
         for sock in self._sockets:
@@ -113,7 +114,9 @@ class Relayed:
             assert self.inner_control.fileno() == -1
             assert (self.shared.sockets, self.shared.held, self.association.judging) == (0, 0, 0)
             assert not self.association.destinations
-            assert limited == [0, 0, 0], "nobody is waited for"
+            assert limited == [0, 0, 0, 0], "nobody is waited for"
+            assert not shared._pinned
+            assert not shared._relays
 
     def server(self, host: str = "127.0.0.1", port: int = 0) -> socket.socket:
         """A UDP socket that is closed with the association."""

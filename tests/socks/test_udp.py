@@ -8,11 +8,13 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
+from codex_network_proxy.socks import udp
 from codex_network_proxy.socks.addressing import Target
 from codex_network_proxy.socks.datagrams import Dropped, header_of
+from codex_network_proxy.socks.udp import Association
 
-from .association import LOCAL, Relayed, port_of, receive_from
-from .sockets import run, tcp_pair
+from .association import LOCAL, FakeJudge, Relayed, port_of, receive_from, udp_socket
+from .sockets import run, settled, tcp_pair
 from .tunnel import scenario
 
 # -- both ways ---------------------------------------------------------------------------------------------------------
@@ -203,6 +205,50 @@ async def test_a_destination_that_was_not_contacted_cannot_reach_the_client() ->
         stranger.sendto(b"to the outgoing socket", sender)
         server.sendto(b"!", sender)
         assert (await relayed.answer())[2] == b"!"
+
+
+@scenario
+async def test_a_relay_of_ours_is_nobodys_destination() -> None:
+    async with Relayed() as relayed:
+        other = _another(relayed)
+        for address in (relayed.relay, other.address):
+            for _ in range(2):
+                relayed.send(*address, header_of(b"here.test", 9) + b"from inside")
+        await relayed.dropped(Dropped.UNREACHABLE, 2)
+        await settled()
+        assert (other.destinations, other.dropped) == ([], {})
+        other.close()
+
+
+@scenario
+async def test_who_sends_to_a_port_loses_it_when_a_relay_of_ours_opens_there() -> None:
+    async with Relayed() as relayed:
+        server, elsewhere = relayed.server(), relayed.server("127.0.0.2")
+        port = port_of(server)
+        for host in ("127.0.0.1", "::ffff:127.0.0.1"):
+            relayed.send(host, port, b"x")
+            await receive_from(server)
+        relayed.send("127.0.0.2", port_of(elsewhere), b"x")
+        await receive_from(elsewhere)
+        server.close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(udp, "bound", lambda local: udp_socket(local[0], port))
+            other = _another(relayed)
+        assert [one.target.port for one in relayed.association.destinations] == [port_of(elsewhere)]
+        relayed.send("127.0.0.1", port, header_of(b"here.test", 9) + b"from inside")
+        relayed.send("127.0.0.2", port_of(elsewhere), b"still open")
+        assert (await receive_from(elsewhere))[0] == b"still open"
+        assert (other.destinations, other.dropped) == ([], {})
+        other.close()
+
+
+def _another(relayed: Relayed) -> Association:
+    """Another client's association on the same poller, whose client is silent. Close it."""
+    control, inner = tcp_pair()
+    relayed._sockets.append(control)
+    found = Association(relayed.shared, inner, 0, FakeJudge())
+    found.start(b"")
+    return found
 
 
 def _over_ipv6() -> tuple[socket.socket, socket.socket]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import socket
 
 import pytest
 
-from codex_network_proxy.socks import udp_destination
+from codex_network_proxy.socks import udp_sockets
 from codex_network_proxy.socks.datagrams import Dropped
 from codex_network_proxy.socks.udp import CONTROL_LIMIT, Association, Shared, UdpLimits
 
@@ -31,14 +32,58 @@ async def test_the_destination_that_was_not_used_for_longest_makes_room() -> Non
 
 
 @scenario
-async def test_all_associations_together_have_so_many_sockets() -> None:
-    async with Relayed(UdpLimits(sockets=1)) as relayed:
-        first, second = relayed.server(), relayed.server()
-        for server in (first, second, second):
+async def test_of_all_associations_the_destination_unused_for_longest_makes_room() -> None:
+    async with Relayed(UdpLimits(sockets=2)) as relayed:
+        first, second, third = (relayed.server() for _ in range(3))
+        relayed.send(b"denied.test", 53, b"x")
+        for server in (first, second, first, third, first):
             relayed.send("127.0.0.1", port_of(server), b"x")
+            await receive_from(server)
+        assert [one.target.port for one in relayed.judge.forgot] == [port_of(second)]
+        assert relayed.shared.sockets == 2
+
+
+@scenario
+async def test_without_room_for_any_socket_a_destination_is_not_reached() -> None:
+    async with Relayed(UdpLimits(sockets=0)) as relayed:
+        for _ in range(2):
+            relayed.send("127.0.0.1", 9, b"x")
         await relayed.dropped(Dropped.UNREACHABLE)
-        relayed.send("127.0.0.1", port_of(first), b"y")
-        assert [(await receive_from(first))[0] for _ in range(2)] == [b"x", b"y"]
+
+
+@scenario
+async def test_half_of_the_descriptors_is_left_to_others() -> None:
+    async with Relayed() as relayed:
+        servers = [relayed.server() for _ in range(6)]
+        with pytest.MonkeyPatch.context() as patch:
+            half = _free_descriptor() + 2
+            patch.setattr(resource, "getrlimit", lambda which: (2 * half, 4 * half))
+            for server in servers:
+                relayed.send("127.0.0.1", port_of(server), b"x")
+                await receive_from(server)
+            assert 1 <= relayed.shared.sockets <= 2
+            assert len(relayed.judge.forgot) == 6 - relayed.shared.sockets
+
+
+@scenario
+async def test_where_others_have_half_of_the_descriptors_there_is_no_relay() -> None:
+    async with Relayed() as relayed:
+        near, far = tcp_pair()
+        with pytest.MonkeyPatch.context() as patch:
+            half = _free_descriptor()
+            patch.setattr(resource, "getrlimit", lambda which: (2 * half, resource.RLIM_INFINITY))
+            with pytest.raises(OSError, match="Too many open files"):
+                Association(relayed.shared, near, 0, FakeJudge())
+            relayed.send("127.0.0.1", 9, b"x")
+            relayed.send("127.0.0.1", 9, b"x")
+            await relayed.dropped(Dropped.UNREACHABLE)
+        near.close()
+        far.close()
+
+
+def _free_descriptor() -> int:
+    with socket.socket() as sock:
+        return sock.fileno()
 
 
 @scenario
@@ -99,7 +144,7 @@ async def test_running_out_of_descriptors_ends_nothing() -> None:
 async def test_a_socket_that_met_itself_is_no_way_there() -> None:
     async with Relayed() as relayed:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(udp_destination, "met_itself", lambda sock, port: errno.ECONNREFUSED)
+            patch.setattr(udp_sockets, "met_itself", lambda sock, port: errno.ECONNREFUSED)
             relayed.send("127.0.0.1", 9, b"x")
             relayed.send("127.0.0.1", 9, b"x")
             await relayed.dropped(Dropped.UNREACHABLE)
@@ -113,21 +158,21 @@ def _no_sockets(*_: object) -> socket.socket:
 @scenario
 async def test_each_datagram_keeps_its_destination_in_both_directions() -> None:
     async with Relayed() as relayed:
-        server, kept = relayed.server(), relayed.shared.idle
+        server, kept, refused = relayed.server(), relayed.shared.idle, relayed.shared.denied
         relayed.send("127.0.0.1", port_of(server), b"x")
         _, sender = await receive_from(server)
         relayed.send(b"denied.test", 53, b"x")
-        await until(lambda: len(kept) == 2)
+        await until(lambda: len(refused) == 1)
         allowed, denied = relayed.association.destinations
         kept.discard(allowed)
-        kept.discard(denied)
+        refused.discard(denied)
         server.sendto(b"x", sender)
         await until(lambda: list(kept._due) == [allowed])
         kept.discard(allowed)
         relayed.send("127.0.0.1", port_of(server), b"x")
         await until(lambda: list(kept._due) == [allowed])
         relayed.send(b"denied.test", 53, b"x")
-        await until(lambda: list(kept._due) == [allowed, denied])
+        await until(lambda: list(refused._due) == [denied])
 
 
 @scenario
