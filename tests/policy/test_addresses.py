@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from codex_network_proxy.policy.addresses import (
     AddressClass,
+    address_text,
     classify,
     embedded_ipv4,
     opened_by_local_binding,
@@ -197,3 +198,9 @@ def test_a_mapped_address_has_the_class_of_its_ipv4_address(address: IPv4Address
 @given(st.ip_addresses(v=4), st.sampled_from(["64:ff9b::", "::ffff:0:0:0", "64:ff9b:1::"]))
 def test_a_translated_address_is_never_public(address: IPv4Address, prefix: str) -> None:
     assert classify(IPv6Address(int(IPv6Address(prefix)) + int(address))) in (C.TRANSLATED, C.METADATA)
+
+
+@pytest.mark.parametrize("text", ["192.0.2.7", "2001:db8::1", "fe80::1%lo0"])
+def test_an_address_is_written_as_it_was_read(text: str) -> None:
+    assert address_text(ip_address(text)) == text
+    assert address_text(ip_address(text)) == text, "also when it is remembered"
