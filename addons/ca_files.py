@@ -31,7 +31,7 @@ WARN_BEFORE_EXPIRY = timedelta(days=30)
 KEY, CERTIFICATE, DIRECTORY = "managed MITM CA key", "managed MITM CA certificate", "managed MITM CA directory"
 
 CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("codex_network_proxy")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from .contained_logs import log_unhandled
+
 NAME = "codex-network-proxy-callbacks"
 
 
@@ -34,6 +36,7 @@ class Embedder:
 
     def _own_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
+        loop.set_exception_handler(log_unhandled)
 
         def run() -> None:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
+from .contained_logs import log_unhandled
 from .shared_engine import SharedEngine
+
+logger = logging.getLogger("codex_network_proxy")
 
 NAME = "codex-network-proxy"
 
@@ -30,6 +34,7 @@ class LibraryThread:
         self.users = 0
         self.ended: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(log_unhandled)
         self._stop = asyncio.Event()
         self._pid = os.getpid()
         self._calls_lock = threading.RLock()
@@ -90,13 +95,22 @@ class LibraryThread:
             predecessor.join()
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-                runner.run(self._serve())
+                self._serve_in(runner.get_loop())
         finally:
             with self._calls_lock:
                 left = list(self._calls)
             for future in left:
                 future.cancel()
             self.ended.set_result(None)
+
+    def _serve_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        serving = loop.create_task(self._serve())
+        while not serving.done():
+            try:
+                loop.run_until_complete(serving)
+            except BaseException as error:
+                # It was raised by one callback, which is over with it; the loop goes on with the next one.
+                logger.error("an internal error in the proxy's thread (%s)", type(error).__name__)
 
     async def _serve(self) -> None:
         await self._stop.wait()

@@ -18,6 +18,7 @@ from codex_network_proxy.policy.overlays import ManagedPolicy
 
 from .auditing import Watchers
 from .config_file import ConfigWatch, find_config
+from .contained_logs import contain_all
 from .embedder import Embedder
 from .given_config import Configuration, MovedListeners, exact_address
 from .helper_thread import done_in_thread
@@ -192,6 +193,7 @@ class NetworkProxyBuilder:
 
     def build_sync(self) -> NetworkProxy:
         """As `build`, for code without an event loop. Reads files."""
+        contain_all("codex_network_proxy")
         embedder = Embedder()
         environ = self._environ if self._home is None else {**self._environ, "CODEX_HOME": str(self._home)}
         runtime = Runtime(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from typing import Any
 
 from mitmproxy import options
 
 from .bundle import build_shared
+from .contained_logs import log_unhandled
 from .engine import InProcessEngine
 from .master import EngineMaster
 from .tenant import Tenant
@@ -33,6 +35,12 @@ class SharedMaster:
                 await self._task
 
 
+class _Engine(EngineMaster):
+    def _asyncio_exception_handler(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # The loop is not the engine's alone.
+        log_unhandled(loop, context)
+
+
 async def start() -> SharedMaster:
     """Starts the engine in the running loop. Raises `RuntimeError` when it does not start.
 
@@ -41,7 +49,7 @@ async def start() -> SharedMaster:
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     opts = options.Options()
-    master = EngineMaster(opts, build_shared(ready.set))
+    master = _Engine(opts, build_shared(ready.set))
     # Nothing is read from or written to a directory of the engine's own.
     opts.update(server=False, mode=[], confdir=os.devnull)
     task, started = loop.create_task(master.run()), loop.create_task(ready.wait())

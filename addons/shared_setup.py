@@ -9,6 +9,7 @@ from mitmproxy import ctx
 from mitmproxy.addonmanager import Loader
 
 from . import http_streams
+from .contained_logs import contain_all
 from .engine_options import prepare_options
 from .guard import Guard
 
@@ -27,6 +28,7 @@ class SharedSetup:
     def load(self, _: Loader) -> None:
         http_streams.install()
         _hush(logging.getLogger("mitmproxy"))
+        contain_all("mitmproxy")
         if problem := prepare_options(ctx.master):
             raise RuntimeError(problem)
         ctx.master.addons.add(Guard())

@@ -24,7 +24,7 @@ CONTEXT_LIMIT = 256
 Contexts = OrderedDict[str, tuple[Leaf, SSL.Context]]
 Subject = tuple[Host, LeafCertificates]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("codex_network_proxy")
 
 
 def subject_of(client_id: str) -> Subject | None:

@@ -37,7 +37,7 @@ CHILD_BUNDLE, UPSTREAM_BUNDLE = "ca-bundle.pem", "upstream-roots.pem"
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*CERTIFICATE)-----(.*?)-----END \1-----", re.DOTALL)
 _HEADER = b"# Written by codex-network-proxy at each start; changes made here are lost.\n"
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("codex_network_proxy")
 
 
 @dataclass(frozen=True, slots=True)
