@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import stat
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -22,6 +23,9 @@ SERVED_ON = "darwin"
 
 LOOK_LIMIT = 2.0
 """Seconds that a look at the file system may take."""
+
+GLANCE_LIMIT = 0.1
+"""Seconds that the event loop itself waits for one, when a policy changes under open connections."""
 
 DIAL_LIMIT = 10.0
 """Seconds until a socket whose queue is full counts as a failed one."""
@@ -56,6 +60,7 @@ class LocalSockets:
     def __init__(self, files: SocketFiles | None = None, threads: LookupThreads | None = None) -> None:
         self._files = files or FileSystem()
         self._threads = threads or LookupThreads()
+        self._late: threading.Event | None = None  # set when the last look that took too long has come to its end
         self.own: set[str] = set()
 
     async def find(self, rules: SocketRules, path: str) -> SocketFile | None:
@@ -64,11 +69,23 @@ class LocalSockets:
         return await self._in_thread(look, LOOK_LIMIT, lambda found: None)
 
     def permit(self, rules: SocketRules, found: SocketFile) -> bool:
-        """See `SocketFinder`. Looks at paths of the configuration only."""
-        try:
-            return rules.but(self.own).permit(found, self._files)
-        except OSError:
+        """See `SocketFinder`. Looks at paths of the configuration only. What cannot be told soon is not permitted."""
+        if self._late is not None and not self._late.is_set():
+            return False  # the event loop waits for one that hangs, and not again for each open connection
+        look = partial(rules.but(self.own).permit, found, self._files)
+        told, permitted = threading.Event(), [False]
+
+        def work() -> None:
+            with contextlib.suppress(Exception):
+                permitted[0] = look()
+            told.set()
+
+        if not self._threads.submit(work):
             return False
+        if not told.wait(GLANCE_LIMIT):
+            self._late = told
+            return False
+        return permitted[0]
 
     async def dial(self, file: SocketFile) -> socket.socket:
         """A non-blocking connection to the very file that was found. Raises `DialError`."""

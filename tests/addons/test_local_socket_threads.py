@@ -14,6 +14,10 @@ from codex_network_proxy.policy.unix_sockets import SocketFile, SocketRules
 from codex_network_proxy.socks.dialler import DialError, DialFailure
 
 
+PATIENCE = 60.0
+"""Seconds after which a wait has failed."""
+
+
 class Hanging:
     """A file system that answers when it is let go."""
 
@@ -61,3 +65,25 @@ def test_an_open_connection_does_not_stand_when_it_cannot_be_told() -> None:
     found = SocketFile("/a", "/a", (1, 1))
     assert LocalSockets(Refusing()).permit(SocketRules(("/a",)), found)
     assert not LocalSockets(Refusing()).permit(SocketRules(("/a",), denied=("/b",)), found)
+
+
+def test_open_connections_wait_once_for_a_file_system_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_sockets, "GLANCE_LIMIT", 0)
+    files, rules, found = Hanging(), SocketRules(("/a",)), SocketFile("/b", "/b", (1, 1))
+    sockets = LocalSockets(files)
+    assert not sockets.permit(rules, found)
+    assert files.asked.wait(PATIENCE)
+    files.asked.clear()
+    monkeypatch.setattr(local_sockets, "GLANCE_LIMIT", PATIENCE)
+    assert not sockets.permit(rules, found)
+    assert not files.asked.is_set(), "nobody looks again"
+    files.free.set()
+    assert sockets._late is not None
+    assert sockets._late.wait(PATIENCE)
+    assert sockets.permit(rules, found)
+
+
+def test_without_a_thread_no_open_connection_stands() -> None:
+    threads = LookupThreads()
+    threads.close()
+    assert not LocalSockets(Hanging(), threads).permit(SocketRules(("/a",)), SocketFile("/a", "/a", (1, 1)))
