@@ -30,7 +30,7 @@ ANSWER_TIME = 5.0
 """Seconds a client has for its request."""
 
 CLIENTS = 16
-"""Clients at one time; more are closed at once."""
+"""Clients at one time. For one more the oldest makes room: who asks gets an answer at once."""
 
 Command = Callable[[str], object]
 """Takes the argument, empty when there is none; answers something JSON can say. Raises `ValueError` with a text."""
@@ -57,7 +57,7 @@ class ControlSocket:
         self.path = socket_path(home, os.getpid())
         self._commands = commands
         self._server: asyncio.Server | None = None
-        self._clients = 0
+        self._clients: dict[asyncio.Task[None], None] = {}  # the oldest first
 
     async def start(self) -> None:
         """Listens, or logs why it does not."""
@@ -78,18 +78,26 @@ class ControlSocket:
                 self.path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients += 1
+        task = asyncio.current_task()
+        assert task
+        self._clients[task] = None
         try:
-            if self._clients <= CLIENTS:
-                async with asyncio.timeout(ANSWER_TIME):
-                    line = await reader.readline()
-                    writer.write(json.dumps(self._answer(line)).encode() + b"\n")
-                    await writer.drain()
+            if len(self._clients) > CLIENTS:
+                self._make_room()
+            async with asyncio.timeout(ANSWER_TIME):
+                line = await reader.readline()
+                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                await writer.drain()
         except (OSError, ValueError, TimeoutError):
             pass  # it said too much, nothing, or hung up
         finally:
-            self._clients -= 1
+            self._clients.pop(task, None)
             writer.close()
+
+    def _make_room(self) -> None:
+        oldest = next(iter(self._clients))
+        del self._clients[oldest]
+        oldest.cancel()
 
     def _answer(self, line: bytes) -> dict[str, object]:
         try:

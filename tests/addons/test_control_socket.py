@@ -101,15 +101,16 @@ def test_who_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyP
     serving(tmp_path, scenario)
 
 
-def test_clients_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLIENTS", 1)
+def test_who_says_nothing_makes_room_for_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_TIME", 3600.0)
 
     async def scenario(control: ControlSocket) -> None:
-        waiting, writer = await asyncio.open_unix_connection(control.path)
-        assert await asked(control.path, b"") == b""
-        writer.write(b'{"command":"echo"}\n')
-        assert await waiting.read() == b'{"result": [""]}\n'
-        writer.close()
+        silent = [await asyncio.open_unix_connection(control.path) for _ in range(3 * module.CLIENTS)]
+        for reader, _ in silent[: 2 * module.CLIENTS]:
+            assert await reader.read() == b"", "bounded, the oldest go first"
+        assert await asked(control.path, b'{"command":"echo"}\n') == b'{"result": [""]}\n'
+        for _, writer in silent:
+            writer.close()
 
     serving(tmp_path, scenario)
 

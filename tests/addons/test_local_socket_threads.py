@@ -13,7 +13,6 @@ from codex_network_proxy.addons.lookup_threads import LookupThreads
 from codex_network_proxy.policy.unix_sockets import SocketFile, SocketRules
 from codex_network_proxy.socks.dialler import DialError, DialFailure
 
-
 PATIENCE = 60.0
 """Seconds after which a wait has failed."""
 
