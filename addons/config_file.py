@@ -66,7 +66,7 @@ def read(source: ConfigSource) -> LoadedConfig:
 
     Raises `ConfigError`.
     """
-    text = _read_text(source)
+    text = read_text(source)
     if text is None:
         loaded = load_config(default_config_text(), file=BUILT_IN, profile=source.profile)
         return LoadedConfig(loaded.settings, (_built_in_runs(source), *loaded.warnings), loaded.profile)
@@ -75,7 +75,7 @@ def read(source: ConfigSource) -> LoadedConfig:
 
 def read_with_origins(source: ConfigSource) -> tuple[LoadedConfig, Origins]:
     """As `read`, and where in the file each part of the configuration stands. Raises `ConfigError`."""
-    text = _read_text(source)
+    text = read_text(source)
     file = BUILT_IN if text is None else str(source.path)
     return load_with_origins(default_config_text() if text is None else text, file=file, profile=source.profile)
 
@@ -149,7 +149,7 @@ def _user_home(environ: Mapping[str, str]) -> Path:
         raise _problem("HOME", "neither HOME nor CODEX_HOME is set; write CODEX_HOME=DIRECTORY") from None
 
 
-def _read_text(source: ConfigSource) -> str | None:
+def read_text(source: ConfigSource) -> str | None:
     """The file's text, or `None` when it may be, and is, missing."""
     path = source.path
     try:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import Protocol
 
+from codex_network_proxy.policy.text import numbered
+
 from .runtime import Runtime
 
 logger = logging.getLogger("codex_network_proxy")
@@ -35,6 +37,6 @@ def cut_after_changes(runtime: Runtime, engine: Recheckable) -> None:
         if runtime.door:
             cut += runtime.door.recheck(runtime.authority.still_allows)
         if cut:
-            logger.warning("closed %d connections that the new policy does not allow", cut)
+            logger.warning("closed %s that the new policy does not allow", numbered(cut, "connection"))
 
     runtime.authority.on_policy(changed)

@@ -7,11 +7,19 @@ import os
 import sys
 from pathlib import Path
 
-from codex_network_proxy.addons.config_file import BUILT_IN, ConfigSource, find_config, read, read_with_origins
+from codex_network_proxy.addons.config_file import (
+    BUILT_IN,
+    ConfigSource,
+    find_config,
+    read,
+    read_text,
+    read_with_origins,
+)
 from codex_network_proxy.policy.config import default_config_text
 from codex_network_proxy.policy.effective import effective_lines
 from codex_network_proxy.policy.engine import NetworkPolicy
 from codex_network_proxy.policy.errors import ConfigError
+from codex_network_proxy.policy.text import numbered
 
 from .first_config import first_config
 
@@ -27,9 +35,10 @@ def check(options: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     settings = loaded.settings
+    enabled = "enabled" if settings.enabled else "disabled"
     print(
         f"{_name(source)}: ok ({len(settings.allowed)} allowed, {len(settings.denied)} denied, "
-        f"{len(settings.hooks)} hooks, mode {settings.mode}, {'enabled' if settings.enabled else 'disabled'})"
+        f"{numbered(len(settings.hooks), 'hook')}, mode {settings.mode}, {enabled})"
     )
     return 0
 
@@ -42,13 +51,10 @@ def show(options: argparse.Namespace) -> int:
             loaded, origins = read_with_origins(source)
             lines = [f"# {_name(source)}", *effective_lines(loaded, origins)]
         else:
-            text = source.path.read_text("utf-8") if _exists(source) else default_config_text()
-            lines = [f"# {_name(source)}", *text.splitlines()]
+            text = read_text(source)
+            lines = [f"# {_name(source)}", *(default_config_text() if text is None else text).splitlines()]
     except ConfigError as error:
         return report(error)
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"cannot read the configuration: {error}", file=sys.stderr)
-        return 1
     print("\n".join(lines))
     return 0
 
@@ -63,11 +69,12 @@ def init(options: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(first_config(options.preset))
-    except FileExistsError:
-        print(f"{path} exists already and was left as it is", file=sys.stderr)
-        return 1
     except OSError as error:
-        print(f"cannot write {path}: {error.strerror}", file=sys.stderr)
+        if isinstance(error, FileExistsError) and error.filename == str(path):
+            print(f"{path} exists already and was left as it is", file=sys.stderr)
+            return 1
+        why = f"{path.parent} is not a directory" if isinstance(error, FileExistsError) else error.strerror
+        print(f"cannot write {path}: {why}", file=sys.stderr)
         return 1
     print(f"wrote {path}")
     return 0

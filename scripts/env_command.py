@@ -18,7 +18,7 @@ from codex_network_proxy.policy.child_env import ChildRoute, child_env
 from codex_network_proxy.policy.errors import ConfigError
 
 from .config_commands import report
-from .control_commands import NoAnswer, answering, ask
+from .control_commands import NoAnswer, NoneRuns, ask, the_one
 
 Changes = Mapping[str, str | None]
 """Variables and their values; without one it is to be removed."""
@@ -50,19 +50,20 @@ def changes(route: ChildRoute, environ: Mapping[str, str]) -> Changes:
 def _route(options: argparse.Namespace) -> ChildRoute:
     """Of the proxy that runs, else of the one that the configuration describes. Raises `NoAnswer`."""
     try:
-        proxies = answering(options)
-    except NoAnswer:
+        _, path = the_one(options)
+    except NoneRuns:
         if options.pid is not None:
             raise
         return _described(options)
-    if len(proxies) > 1:
-        raise NoAnswer(f"several proxies run ({', '.join(str(pid) for pid, _ in proxies)}); add --pid")
-    return _asked(proxies[0][1])
+    return _asked(path)
 
 
 def _asked(path: Path) -> ChildRoute:
     answer = ask(path, "route")
-    return ChildRoute(**{**answer, "secrets": tuple(answer["secrets"])})
+    try:
+        return ChildRoute(**{**answer, "secrets": tuple(answer["secrets"])})
+    except (TypeError, KeyError):
+        raise NoAnswer("the proxy that runs is of another version; start it again") from None
 
 
 def _described(options: argparse.Namespace) -> ChildRoute:

@@ -92,12 +92,12 @@ def _lines(explanation: Explanation) -> Iterator[str]:
             yield f"  rule     {ground.ruling.rule}: {ground.ruling.decision}{_at(ground.place)}"
     note = "" if explanation.looked_up else "; the proxy does not look up what it refuses"
     for found in explanation.addresses:
-        yield f"  address  {found.address}, {found.kind}{note}"
+        yield f"  address  {found.address}, {found.kind.replace('_', '-')}{note}"
     towards = "to block" if explanation.allowed else "to allow"
     for change in remedy.changes:
         yield f"  {towards} {change}"
     if remedy.obstacle:
-        yield f"  {'but     ' if remedy.changes else towards} {'' if remedy.changes else 'nothing: '}{remedy.obstacle}"
+        yield f"  but      {remedy.obstacle}" if remedy.changes else f"  {towards} nothing helps: {remedy.obstacle}"
 
 
 def _at(place: Place | None) -> str:

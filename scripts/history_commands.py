@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ from codex_network_proxy.policy.history import History, read_history
 from codex_network_proxy.policy.learning import Lesson, Seen, learn, shadowed, unused
 from codex_network_proxy.policy.replaying import Change, Replayed, replay
 from codex_network_proxy.policy.settings import NetworkSettings
+from codex_network_proxy.policy.text import numbered
 
 from .config_commands import report
 
@@ -64,8 +64,12 @@ def _read_log(path: Path) -> History:
 
 def _lines(paths: list[Path]) -> Iterator[str]:
     for path in paths:
-        with contextlib.closing(path.open(encoding="utf-8", errors="replace")) as file:
-            yield from file
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                yield from file
+        except OSError as error:
+            error.filename = str(path)  # missing where the file opens and cannot be read
+            raise
 
 
 def _unreadable(error: OSError) -> int:
@@ -104,16 +108,17 @@ def _print_replayed(history: History, replayed: tuple[Replayed, ...]) -> None:
 
 def _print_idle(history: History, settings: NetworkSettings) -> None:
     for pattern in unused(history, settings.allowed):
-        print(f"unused: {pattern} would let nothing of it through")
+        print(f"unused: {pattern} would let none of them through")
     for pattern, other in shadowed(settings.allowed):
         print(f"shadowed: {pattern} adds nothing to {other}")
 
 
 def _counted(history: History) -> str:
     requests = history.requests
-    when = f", {requests[0].time[:10]} to {requests[-1].time[:10]}" if requests else ""
-    unread = f"; {history.unread} lines could not be read" if history.unread else ""
-    return f"{len(requests)} requests{when}{unread}"
+    days = dict.fromkeys((requests[0].time[:10], requests[-1].time[:10])) if requests else {}
+    when = f", {' to '.join(days)}" if days else ""
+    unread = f"; {numbered(history.unread, 'line')} could not be read" if history.unread else ""
+    return f"{numbered(len(requests), 'request') if requests else 'no requests'}{when}{unread}"
 
 
 def _row(one: Replayed) -> str:
@@ -125,8 +130,9 @@ def _row(one: Replayed) -> str:
 
 def _seen(one: Seen) -> str:
     methods = f"; {' '.join(sorted(one.methods))}" if one.methods else ""
-    blocked = f", blocked {_times(one.blocked)}" if one.blocked else ""
-    return f"allowed {_times(one.allowed)}{blocked}{methods}; last {one.last[:10]}"
+    counts = (("allowed", one.allowed), ("blocked", one.blocked))
+    seen = ", ".join(f"{what} {_times(count)}" for what, count in counts if count)
+    return f"{seen}{methods}; last {one.last[:10]}"
 
 
 def _times(count: int) -> str:

@@ -70,7 +70,7 @@ def test_blocks_are_listed(proxy: ProxyProcess) -> None:
 
 def test_the_mode_narrows_and_a_reload_brings_the_file_back(proxy: ProxyProcess, origin: HttpOrigin) -> None:
     post = request("POST", f"http://allowed.test:{origin.port}/t")
-    assert command(proxy, "mode", "limited").out == f"proxy {proxy.child.pid}: limited\n"
+    assert command(proxy, "mode", "limited").out == f"proxy {proxy.child.pid}: mode limited until the next reload\n"
     assert status(proxy)["mode"] == "limited"
     assert exchange(proxy.http, post).get("x-proxy-error") == "blocked-by-method-policy"
     assert command(proxy, "reload").out == f"proxy {proxy.child.pid}: reloaded\n"

@@ -256,7 +256,7 @@ def test_a_host_that_is_now_denied_is_cut_off(running: ProxyProcess, echoing: Ud
         assert client.ask(b"allowed.test", echoing.port, b"1").payload == b"1"
         assert client.ask(LOOPBACK, echoing.port, b"2").payload == b"2"
         proxy.reload(replace(NAMES, denied=("allowed.test",)).toml())
-        proxy.until_printed("closed 1 connections that the new policy does not allow")
+        proxy.until_printed("closed 1 connection that the new policy does not allow")
         client.send(b"allowed.test", echoing.port, b"must not arrive")
         assert client.ask(LOOPBACK, echoing.port, b"3").payload == b"3"
         assert echoing.payloads == [b"1", b"2", b"3"]
@@ -270,7 +270,7 @@ def test_k05_a_broken_file_closes_everything_until_it_is_repaired(running: Proxy
     with running as proxy, UdpClient(proxy.socks) as client:
         assert client.ask(LOOPBACK, echoing.port, b"1").payload == b"1"
         proxy.reload("= [")
-        proxy.until_printed("closed 1 connections that the new policy does not allow")
+        proxy.until_printed("closed 1 connection that the new policy does not allow")
         assert answer_to_another(proxy) == 1
         client.send(LOOPBACK, echoing.port, b"must not arrive")
         proxy.reload(NAMES.toml())
@@ -283,7 +283,7 @@ def test_switched_off(running: ProxyProcess, echoing: UdpOrigin) -> None:
     with running as proxy, UdpClient(proxy.socks) as client:
         assert client.ask(LOOPBACK, echoing.port, b"1").payload == b"1"
         proxy.reload(replace(NAMES, enabled=False).toml())
-        proxy.until_printed("closed 1 connections that the new policy does not allow")
+        proxy.until_printed("closed 1 connection that the new policy does not allow")
         client.send(LOOPBACK, echoing.port, b"must not arrive")
         assert said(events_of(proxy, client, 2))[1:] == [(LOOPBACK, "deny", "proxy_disabled")]
         assert echoing.payloads == [b"1"]

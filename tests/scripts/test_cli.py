@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from codex_network_proxy.policy.config import default_config_text
+from codex_network_proxy.scripts import config_commands
 from codex_network_proxy.scripts.cli import main
 from codex_network_proxy.scripts.first_config import first_config
 from codex_network_proxy.scripts.serve import write_ready_file
+from tests.kit.clients import run
+from tests.kit.process import REPO, clean_environment, python
 
 GOOD = 'default_permissions = "p"\n[permissions.p.network]\nenabled = true\nallowed_domains = ["a.test"]\n'
 BAD = GOOD + 'denied_domain = ["x"]\nmode = "fast"\n'
@@ -165,3 +171,63 @@ def test_the_ready_file_is_whole_or_absent(tmp_path: Path) -> None:
     write_ready_file(ready, {"pid": 1, "http": "127.0.0.1:1"})
     assert json.loads(ready.read_text()) == {"pid": 1, "http": "127.0.0.1:1"}
     assert [path.name for path in tmp_path.iterdir()] == ["ready.json"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("config", "--show"), ("explain", "localhost:1"), ("completion", "bash"), ("--help",), ("--version",)],
+    ids=" ".join,
+)
+def test_who_stops_reading_is_not_bothered(words: tuple[str, ...], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        command = python(REPO / "scripts" / "launch.py", *words)
+        ended = subprocess.run(
+            command, env=clean_environment(tmp_path), stdout=nobody, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_without_standard_output_a_command_does_what_it_does(tmp_path: Path) -> None:
+    command = " ".join(map(str, python(REPO / "scripts" / "launch.py", "check")))
+    ended = run(["sh", "-c", f"{command} >&-"], tmp_path)
+    assert (ended.code, ended.out) == (0, "")
+    assert "Traceback" not in ended.err
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(config_commands, "check", interrupted)
+    assert main(["check"]) == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(["config", "--config", "DIR"], "DIR: is not a regular file; ", id="config of a directory"),
+        pytest.param(["config", "--config", "LATIN"], "LATIN:1 encoding: is not UTF-8; ", id="config of other bytes"),
+        pytest.param(["check", "--config", "DIR"], "DIR: is not a regular file; ", id="check of a directory"),
+        pytest.param(
+            ["init", "--config", "LATIN"], "LATIN exists already and was left as it is", id="init over a file"
+        ),
+        pytest.param(
+            ["init", "--config", "LATIN/x"], "cannot write LATIN/x: LATIN is not a directory", id="init below a file"
+        ),
+        pytest.param(["learn", "--from", "DIR"], "cannot read DIR: Is a directory", id="learn from a directory"),
+        pytest.param(["replay", "DIR"], "cannot read DIR: Is a directory", id="replay of a directory"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_one_line(
+    words: list[str], says: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"DIR": str(home / "log"), "LATIN": str(home / "latin.toml")}
+    (home / "log").mkdir()
+    (home / "latin.toml").write_bytes(b"\xe9")
+    for name, path in places.items():
+        words, says = [word.replace(name, path) for word in words], says.replace(name, path)
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(says)

@@ -59,7 +59,7 @@ def test_a_blocked_host(config: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_what_nothing_allows(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "http://127.0.0.1:3128/"]) == 3
-    assert capsys.readouterr().out.splitlines()[-1] == "  to allow nothing: the proxy never connects to itself"
+    assert capsys.readouterr().out.splitlines()[-1] == "  to allow nothing helps: the proxy never connects to itself"
 
 
 def test_a_disabled_proxy_has_no_code(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

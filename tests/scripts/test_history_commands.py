@@ -54,10 +54,10 @@ def test_learn_prints_a_list_to_paste(home: Path, capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out
     assert tomli.loads(printed) == {"allowed_domains": ["new.example:443", "pypi.org:443"]}
     assert printed.splitlines() == [
-        "# 4 requests, 1970-01-03 to 1970-01-06; 1 lines could not be read",
+        "# 4 requests, 1970-01-03 to 1970-01-06; 1 line could not be read",
         "allowed_domains = [",
         "    # new.example",
-        '    "new.example:443",  # allowed 0 times, blocked once; last 1970-01-05',
+        '    "new.example:443",  # blocked once; last 1970-01-05',
         "    # pypi.org",
         '    "pypi.org:443",  # allowed 2 times; last 1970-01-04',
         "]",
@@ -102,13 +102,13 @@ def test_replay_says_what_another_configuration_changes(home: Path, capsys: pyte
     new.write_text(CONFIG + 'allowed_domains = ["new.example", "idle.example"]\n')
     assert main(["replay", str(home / "log" / "network-proxy.jsonl"), "--config", str(new)]) == 3
     assert capsys.readouterr().out.splitlines() == [
-        "4 requests, 1970-01-03 to 1970-01-06; 1 lines could not be read",
+        "4 requests, 1970-01-03 to 1970-01-06; 1 line could not be read",
         "now blocked: 2",
         "  pypi.org:443 https_connect CONNECT (not_allowed), 2 times",
         "now allowed: 1",
         "  new.example:443 https_connect CONNECT, once",
         "cannot be told: 0",
-        "unused: idle.example would let nothing of it through",
+        "unused: idle.example would let none of them through",
     ]
 
 
