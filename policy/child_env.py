@@ -16,7 +16,10 @@ HTTP_VARIABLES = (
     "NPM_CONFIG_HTTP_PROXY", "NPM_CONFIG_HTTPS_PROXY", "NPM_CONFIG_PROXY",
     "BUNDLE_HTTP_PROXY", "BUNDLE_HTTPS_PROXY", "PIP_PROXY", "DOCKER_HTTP_PROXY", "DOCKER_HTTPS_PROXY",
 )  # fmt: skip
-"""For them the proxy is an HTTP proxy, also on the way to `https:` and `wss:`."""
+"""For them the proxy is an HTTP proxy, also on the way to `https:` and `wss:`.
+
+npm itself knows no `http-proxy` and warns of it; what packages run when they are installed reads it.
+"""
 
 ANY_VARIABLES = ("ALL_PROXY", "all_proxy", "FTP_PROXY", "ftp_proxy")
 """For every other protocol: SOCKS5 where it is on, with names resolved by the proxy."""
