@@ -83,6 +83,15 @@ class Runtime:
     is none, metadata that may not be set, and for an export of a required audit that cannot be had.
     """
 
+    door: FrontDoor | None = None
+    given: tuple[socket.socket, socket.socket] | None = None
+    """Sockets that listen already, for HTTP and for SOCKS5, in place of the addresses of the configuration."""
+    http_address: str | None = None
+    socks_address: str | None = None
+    failure: Exception | None = None
+    _waiting: NetworkPolicy | None = None
+    _stopped = False
+
     def __init__(
         self,
         options: RunOptions,
@@ -95,49 +104,36 @@ class Runtime:
         configuration: Configuration | None = None,
     ) -> None:
         self.options = options
-        self._watch = configuration or ConfigWatch(find_config(environ, options.config, options.profile))
-        self.home = self._watch.source.home
-        self.loaded: LoadedConfig = self._watch.load()
-        self._managed = managed or UNMANAGED
-        settings = self._managed.apply(self.loaded.settings)
+        self._environ = environ
+        settings = self._load(configuration, managed)
         pins, metadata = parse_pins(options.pins), audit_metadata(watchers.metadata)
         check_timeout(decider_timeout)
         self.secrets = EnvironmentSecrets(environ)
-        self._environ = environ
         policy = NetworkPolicy.compile(settings)
         self.tls = self._prepare_tls(policy)
         # What has threads of its own is made last: what raises before it leaves nothing behind.
         self.audit_path = options.audit_log or self.home / AUDIT_LOG
         self.audit = open_audit(self.audit_path, environ, watchers, required=options.fail_closed_audit)
-        self._resolver = SystemResolver()
-        resolver, recording = PinnedResolver(pins, self._resolver), self.audit.recording
-        self._routes = read_routes(environ)
-        self.authority = Authority(
-            policy,
-            Surroundings(
-                resolver,
-                self.audit,
-                SystemClock(),
-                decider,
-                decider_timeout,
-                metadata,
-                recording,
-                sockets=LocalSockets() if platform == SERVED_ON else None,
-                routes=self._routes[0],
-            ),
+        self._resolver, self._routes = SystemResolver(), read_routes(environ)
+        resolver, recording, routes = PinnedResolver(pins, self._resolver), self.audit.recording, self._routes[0]
+        sockets = LocalSockets() if platform == SERVED_ON else None
+        outside = Surroundings(
+            resolver, self.audit, SystemClock(), decider, decider_timeout, metadata, recording, routes, sockets
         )
+        self.authority = Authority(policy, outside)
         self.upstreams = Upstreams(resolver, self.authority.own_listeners, lambda: self.tls.upstream_bundle)
         self._told_of_blocks = watch_blocks(self.authority, watchers)
         self.live = LivePolicy(self.authority, settings, self._managed)
-        self._waiting: NetworkPolicy | None = None
-        self.door: FrontDoor | None = None
-        # Sockets that listen already, for HTTP and for SOCKS5, in place of the addresses of the configuration.
-        self.given: tuple[socket.socket, socket.socket] | None = None
-        self.http_address: str | None = None
-        self.socks_address: str | None = None
-        self._stopped = False
         self.started = asyncio.Event()
-        self.failure: Exception | None = None
+
+    def _load(self, configuration: Configuration | None, managed: ManagedPolicy | None) -> NetworkSettings:
+        self._watch = configuration or ConfigWatch(
+            find_config(self._environ, self.options.config, self.options.profile)
+        )
+        self.home = self._watch.source.home
+        self.loaded: LoadedConfig = self._watch.load()
+        self._managed = managed or UNMANAGED
+        return self._managed.apply(self.loaded.settings)
 
     @property
     def source(self) -> ConfigSource:
