@@ -55,7 +55,8 @@ HARMLESS = (
 class PolicedConnection(DirectEvents):
     """Serves one client. Every server connection needs a grant of this client's session (design: the last word).
 
-    `tenant` is whose client it is, when a door handed it over; `tunnel` what the door decided on its CONNECT.
+    `tenant` is whose client it is, when a door handed it over; `tunnel` what the door decided on its CONNECT, and
+    `user_agent` what that named, where no request is made of it.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class PolicedConnection(DirectEvents):
         self.tenant: Tenant | None = None
         self.scope: ClientScope = UNSCOPED
         self.tunnel: Allowed | None = None
+        self.user_agent: str | None = None
 
     def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
         """Only what surely holds nothing that was sent: the engine's messages quote heads, payloads and values."""
@@ -90,6 +92,8 @@ class PolicedConnection(DirectEvents):
             self.scope,
             tunnel=self.tunnel,
             tunnel_decided=self.tunnel is not None,
+            user_agent=self.user_agent,
+            run_hook=self.run_hook,
         )
         open_session(self.client.id, session)
         try:

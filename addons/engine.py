@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass, field
 from typing import cast
 
 from mitmproxy import ctx
@@ -11,17 +12,30 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.master import Master
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layers import modes
+from mitmproxy.proxy.layers.http._hooks import HttpConnectedHook, HttpConnectHook
 
 from codex_network_proxy.policy.decision import ClientScope, NetworkProtocol
 
 from .connection import PolicedConnection
 from .door_tunnels import holds
 from .handover import HandOver
+from .hook_dispatch import CachedAddons
+from .http_head import connect_request, find_head_end
+from .judged_tunnels import ConnectTunnel, JudgedTunnel
 from .socket_streams import streams_over
 from .socks_tunnels import SocksTunnel
 from .tenant import Tenant
 
 logger = logging.getLogger("codex_network_proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a connection begins in the engine: what it is made to read first, and who reads it."""
+
+    received: bytes = field(repr=False)
+    layer: type[modes.HttpProxy | JudgedTunnel] = modes.HttpProxy
+    user_agent: str | None = None
 
 
 class InProcessEngine:
@@ -82,7 +96,8 @@ class InProcessEngine:
                 if ctx.master is not self._master:
                     # The engine's own parts ask the context: another master's options would count for our clients.
                     raise RuntimeError("another mitmproxy engine was started in this process")
-                reader, writer = await streams_over(handover.sock, handover.received)
+                opening = self._opening(handover)
+                reader, writer = await streams_over(handover.sock, opening.received)
             except BaseException:
                 handover.sock.close()
                 raise
@@ -90,14 +105,35 @@ class InProcessEngine:
             if writer.get_extra_info("peername") is None:
                 writer.transport.abort()  # the client has reset the connection already
             else:
-                await self._run(handover, reader, writer)
+                await self._run(handover, opening, reader, writer)
         finally:
             handover.done()
 
-    async def _run(self, handover: HandOver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _opening(self, handover: HandOver) -> Opening:
+        tunnel = handover.verdict
+        if tunnel is None:
+            return Opening(handover.received)
+        if tunnel.request.protocol is NetworkProtocol.SOCKS5_TCP:
+            return Opening(handover.received, SocksTunnel)
+        end = find_head_end(handover.received)
+        by_request = not (tunnel.inspect and self._tenant.authority.still_allows(tunnel)) or self._others_see_tunnels()
+        if by_request or end is None:
+            return Opening(handover.received)
+        head, _ = connect_request(handover.received[:end])
+        return Opening(handover.received[end:], ConnectTunnel, next(iter(head.values("user-agent")), None))
+
+    def _others_see_tunnels(self) -> bool:
+        """Whether an addon that is not ours has a say in requests for tunnels, which then have to be flows."""
+        addons = self._master.addons
+        return not (isinstance(addons, CachedAddons) and addons.are_ours(HttpConnectHook, HttpConnectedHook))
+
+    async def _run(
+        self, handover: HandOver, opening: Opening, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         handler = PolicedConnection(self._master, reader, writer, self._master.options, self._mode)
         handler.tenant, handler.scope, handler.tunnel = self._tenant, handover.scope, handover.verdict
-        handler.layer = _top_layer(handover)(handler.layer.context)
+        handler.user_agent = opening.user_agent
+        handler.layer = opening.layer(handler.layer.context)
         if task := asyncio.current_task():
             self._tasks[task] = handler
         proxyserver = cast(Proxyserver, self._master.addons.get("proxyserver"))
@@ -108,11 +144,6 @@ class InProcessEngine:
             writer.transport.abort()
             raise
         writer.close()
-
-
-def _top_layer(handover: HandOver) -> type[modes.HttpProxy] | type[SocksTunnel]:
-    by_socks = handover.verdict and handover.verdict.request.protocol is NetworkProtocol.SOCKS5_TCP
-    return SocksTunnel if by_socks else modes.HttpProxy
 
 
 def _cut(task: asyncio.Task[None], handler: PolicedConnection | None) -> None:

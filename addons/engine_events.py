@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import fields
+from collections.abc import Coroutine
 from typing import Any
 
-from mitmproxy import hooks
 from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.flow import Flow
 from mitmproxy.proxy import commands, events, mode_servers
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.utils import asyncio_utils
 
+from .hook_dispatch import CachedAddons, arguments_of
+
 WRITE_LIMIT = 64 * 1024
 """Bytes waiting for a peer above which its counterpart is not read; asyncio's own high-water mark."""
-
-_FIELD: dict[type[hooks.Hook], str] = {}
 
 
 class DirectEvents(mode_servers.ProxyConnectionHandler):
@@ -33,6 +32,7 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
         self._events: deque[events.Event] = deque()
         self._busy = False
         self._hooks: set[asyncio.Task[None]] = set()
+        self._begun: dict[commands.StartHook, asyncio.Task[None]] = {}
 
     async def server_event(self, event: events.Event) -> None:
         """Processes the event, and all that follow from it at once. An event from within waits for its turn."""
@@ -107,21 +107,61 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
         )
         self.wakeup_timer.add(task)
 
+    def run_hook(self, hook: commands.StartHook) -> bool:
+        """Runs the addons' hook; whether it is done. If not, it must be started as a command, and goes on then."""
+        task = self._begin_hook(hook)
+        if task is None or (task.done() and not task.cancelled() and task.exception() is None):
+            return True
+        self._begun[hook] = task
+        return False
+
+    def _begin_hook(self, hook: commands.StartHook) -> asyncio.Task[None] | None:
+        """Runs as much of the hook as needs no waiting; what does the rest, if something is left."""
+        rest = self._run(hook)
+        # What has to be awaited gets a task of its own: it may ask for the task that it runs in.
+        return None if rest is None else asyncio.Task(rest, loop=asyncio.get_running_loop(), eager_start=True)
+
+    def _run(self, hook: commands.StartHook) -> Coroutine[Any, Any, None] | None:
+        addons, data = self.master.addons, arguments_of(hook)[0]
+        rest = addons.start(hook) if isinstance(addons, CachedAddons) else addons.handle_lifecycle(hook)
+        if rest is None and not (isinstance(data, Flow) and data.intercepted):
+            return None
+        return self._finish(rest, data)
+
     def _start_hook(self, hook: commands.StartHook) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.Task(self.hook_task(hook), loop=loop, eager_start=True)
-        if not task.done():
-            self._hooks.add(task)
-            task.add_done_callback(self._hooks.discard)
+        task = self._begun.pop(hook, None) or self._begin_hook(hook)
+        if task is None:
+            self._complete(hook)
+            return
+        after = asyncio.Task(self._complete_after(task, hook), loop=asyncio.get_running_loop(), eager_start=True)
+        if not after.done():
+            self._hooks.add(after)
+            after.add_done_callback(self._hooks.discard)
+
+    def _complete(self, hook: commands.StartHook) -> None:
+        """Queues what a hook that is done leads to; to be called while an event is processed."""
+        if hook.blocking:
+            self._events.append(events.HookCompleted(hook))
+
+    async def _complete_after(self, task: asyncio.Task[None], hook: commands.StartHook) -> None:
+        await task
+        if hook.blocking:
+            await self.server_event(events.HookCompleted(hook))
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
-        """Runs the addons' hooks; the time they take does not count as inactivity of the client."""
+        """Runs the addons' hooks."""
+        rest = self._run(hook)
+        if rest is not None:
+            await rest
+
+    async def _finish(self, rest: Coroutine[Any, Any, None] | None, data: object) -> None:
+        """The time that hooks take does not count as inactivity of the client."""
         watchdog = self.timeout_watchdog
         watchdog.can_timeout.clear()
         watchdog.blocker += 1
         try:
-            await self.master.addons.handle_lifecycle(hook)
-            data = argument_of(hook)
+            if rest is not None:
+                await rest
             if isinstance(data, Flow) and data.intercepted:
                 await data.wait_for_resume()
         finally:
@@ -144,12 +184,3 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
         for io in list(self.transports.values()):
             if io.handler:
                 io.handler.cancel("a protocol layer crashed")
-
-
-def argument_of(hook: hooks.Hook) -> Any:
-    """A hook's one argument, without asking its class for its fields each time."""
-    kind = type(hook)
-    name = _FIELD.get(kind)
-    if name is None:
-        name = _FIELD[kind] = fields(kind)[0].name  # type: ignore[arg-type]  # each hook is one
-    return getattr(hook, name)

@@ -30,6 +30,7 @@ from .door_answers import bad_head_response
 from .http1_bodies import MALFORMED, StrictBodies
 from .http1_messages import body_reader, opens_pipe, read_request, request_size, response_head, wants_close
 from .http_head import HEAD_LIMIT, BadHead, check_incomplete, find_head_end
+from .sessions import session_of
 from .upstream_errors import client_text
 
 HEAD_DEADLINE = 10.0
@@ -149,7 +150,13 @@ class PolicedHttp1Server(StrictBodies, Http1Server):
             self.stream_id += 2
             self.state = self.read_headers
             if self.buf:
+                self._behind_another(True)
                 yield from self.state(events.DataReceived(self.conn, b""))
+                self._behind_another(False)
+
+    def _behind_another(self, on: bool) -> None:
+        if session := session_of(self.context.client.id):
+            session.unwinds = on
 
     # Answers
 

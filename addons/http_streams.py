@@ -69,7 +69,10 @@ class PolicedHttpStream(TunnelHttpStream):
                 command = generator.send(reply)
             except StopIteration:
                 break
-            reply = yield from self._pass_on(command)
+            if isinstance(command, SendHttp) and self._edits is None:
+                reply = yield command
+            else:
+                reply = yield from self._pass_on(command)
         if self.client_state == self.state_errored and self.server_state in (self.state_errored, self.state_done):
             # The engine keeps a stream that failed for as long as its connection lasts.
             yield from self.drop()
@@ -78,20 +81,30 @@ class PolicedHttpStream(TunnelHttpStream):
         match command:
             case HttpRequestHeadersHook():
                 self._before_hooks()
-                reply = yield command
+                yield from self._run(command)
                 self._close_gaps()
-                return reply
             case HttpConnectHook():
-                reply = yield command
+                yield from self._run(command)
                 self._close_gaps()
-                return reply
+            case commands.StartHook():
+                yield from self._run(command)
             case SendHttp(event=RequestHeaders() as head) if self._edits:
                 edits, self._edits = self._edits, None
                 return (yield SendHttp(with_secrets(head, edits), command.connection))
             case DropStream():
-                return (yield from self.drop())
+                yield from self.drop()
+            case commands.Log():
+                pass  # about a request or its answer: nothing that may be told
             case _:
                 return (yield command)
+        return None
+
+    def _run(self, hook: commands.StartHook) -> layer.CommandGenerator[None]:
+        """At once where nobody has to wait: the way up and down again costs more than most hooks do."""
+        session = self.session
+        # A hook that a layer inside this one waits for is that layer's business.
+        if session is None or session.unwinds or hook.blocking is not True or not session.run_hook(hook):
+            yield hook
 
     # The request's head
 

@@ -6,10 +6,12 @@ It lives beside the flows, never in them, so nothing of it reaches mitmweb, save
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from mitmproxy import http
 from mitmproxy.connection import Connection
+from mitmproxy.proxy import commands
 
 from codex_network_proxy.policy.decision import UNSCOPED, Allowed, ClientScope, HttpUse
 from codex_network_proxy.policy.interfaces import SecretSource
@@ -62,7 +64,9 @@ class Session:
     chain; `approvals` are requests that may be sent. `bodies` names the flows whose head is followed by a body,
     `dialled` says under which verdict each open server connection was dialled, and `forwarding` which of them lead to
     an upstream proxy that is sent the requests themselves. `failure` is why the last dial failed. `spoke`: the client
-    has sent a request through the tunnel, so it trusts us.
+    has sent a request through the tunnel, so it trusts us. `run_hook` runs the addons' hook of a flow in place, see
+    `DirectEvents`. `unwinds`: the request that begins now has waited behind another, whose end is still being
+    processed; that comes to its end first.
     """
 
     tenant: Tenant | None
@@ -79,6 +83,8 @@ class Session:
     dialled: dict[str, Allowed] = field(default_factory=dict)
     forwarding: dict[str, ProxyHop] = field(default_factory=dict)
     failure: DialFailure = DialFailure.OTHER
+    unwinds: bool = False
+    run_hook: Callable[[commands.StartHook], bool] = field(default=lambda _: False, repr=False)
     _held: dict[Connection, asyncio.Event] = field(default_factory=dict)
 
     @property

@@ -16,8 +16,8 @@ from codex_network_proxy.policy.errors import InvalidHost
 from codex_network_proxy.policy.hosts import Host, parse_host
 
 from .http_layer import PolicedHttpLayer
+from .judged_tunnels import JudgedTunnel
 from .sessions import Session, session_of
-from .socks_tunnels import SocksTunnel
 
 logger = logging.getLogger("codex_network_proxy")
 
@@ -70,7 +70,7 @@ def route(data: layer.NextLayer, session: Session | None) -> layer.Layer:
     match layers[-1]:
         case modes.HttpProxy():
             return _first(data)
-        case HttpStream() | SocksTunnel():
+        case HttpStream() | JudgedTunnel():
             return _tunnel(data, session)
         case ClientTLSLayer():
             return PolicedHttpLayer(data.context, HTTPMode.transparent)

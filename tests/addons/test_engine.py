@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +23,9 @@ from tests.kit.tls import TestAuthority
 from tests.socks.sockets import PATIENCE, reset, tcp_pair
 
 from .engine_kit import HOOKED, NAMES, Answer, Lab, Peer, configuration, laboratory, polite
+from .engine_kit import play as play_one
 from .http1_requests import get
+from .other_addons import Other
 
 OTHER_SECRET = "canary-other-77"
 ONLY_OTHER = configuration(lines=['allowed_domains = ["hooked.test", "other.test"]'])
@@ -150,6 +153,48 @@ def test_a_client_that_has_reset_its_connection_is_no_error(tmp_path: Path, capl
 
     asyncio.run(run())
     assert "an engine connection failed (TypeError)" not in caplog.messages
+
+
+def test_a_tunnel_that_a_new_policy_overtakes_in_the_engine_is_refused_on_record(tmp_path: Path) -> None:
+    """Between the door's decision and the engine's first step nothing of the tunnel exists that could be cut."""
+
+    async def run() -> tuple[int, str | None]:
+        async with laboratory(tmp_path) as lab:
+
+            def tighten(_: object) -> None:
+                lab.reload(configuration(lines=['denied_domains = ["hooked.test"]']))
+
+            lab.add(Other("client_connected", tighten))
+            client = await lab.client()
+            answer = await client.ask(b"CONNECT hooked.test:443 HTTP/1.1\r\n\r\n", "CONNECT")
+            assert await client.closed()
+            return answer.status, answer.get("x-proxy-error")
+
+    assert asyncio.run(run()) == (403, "blocked-by-policy")
+    found = [json.loads(line) for line in (tmp_path / "log" / "network-proxy.jsonl").read_text().splitlines()]
+    assert [event["network.policy.decision"] for event in found] == ["allow", "deny"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "seen"),
+    [
+        pytest.param("http_connect", ["CONNECT"], id="an addon that has a say in tunnels sees a request for each"),
+        pytest.param("http_connected", ["CONNECT"], id="so does one that only looks"),
+        pytest.param("requestheaders", ["GET"], id="for all others there is none"),
+    ],
+)
+def test_who_sees_a_tunnel_as_a_request(hook: str, seen: list[str], tmp_path: Path) -> None:
+    methods: list[str] = []
+
+    async def scenario(lab: Lab) -> None:
+        origin = await lab.origin(tls=[HOOKED])
+        lab.add(Other(hook, lambda flow: methods.append(flow.request.method)))
+        client = await lab.tunnel(origin.port)
+        request = b"GET /ok HTTP/1.1\r\nHost: hooked.test:%d\r\n\r\n" % origin.port
+        assert (await client.ask(request)).status == 200
+
+    play_one(scenario, tmp_path)
+    assert methods == seen
 
 
 def test_what_the_embedding_code_said_of_a_client_reaches_every_question(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mitmproxy.hooks import Hook
 from mitmproxy.proxy import commands, events, layer, mode_specs, server_hooks
 from mitmproxy.proxy.context import Context
 
-from codex_network_proxy.addons.engine_events import DirectEvents, argument_of
+from codex_network_proxy.addons.engine_events import DirectEvents
 
 Script = Callable[[layer.Layer, events.Event], Iterator[commands.Command]]
 
@@ -186,8 +186,3 @@ def test_an_event_from_within_waits_for_its_turn() -> None:
         return bench
 
     assert asyncio.run(main()).writer.written == b"first second"
-
-
-def test_a_hook_has_one_argument() -> None:
-    client = connection.Client(peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2))
-    assert argument_of(server_hooks.ClientConnectedHook(client)) is client

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from mitmproxy import http
 
-from codex_network_proxy.addons import http_tunnels
+from codex_network_proxy.addons import http_tunnels, judged_tunnels
 from codex_network_proxy.addons.sessions import session_of
 
 from .engine_kit import HOOKED, Lab, play
@@ -59,8 +60,17 @@ def test_streams_that_were_killed_are_forgotten(tmp_path: Path) -> None:
     play(scenario, tmp_path)
 
 
-def test_an_interrupted_tls_handshake_is_over_after_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(http_tunnels, "TLS_DEADLINE", 0.01)
+WAYS = pytest.mark.parametrize(
+    ("module", "fast_path"),
+    [pytest.param(judged_tunnels, True, id="judged by the door"), pytest.param(http_tunnels, False, id="engine only")],
+)
+
+
+@WAYS
+def test_an_interrupted_tls_handshake_is_over_after_its_time(
+    module: ModuleType, fast_path: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "TLS_DEADLINE", 0.01)
 
     async def scenario(lab: Lab) -> None:
         client = await lab.connect(443)
@@ -69,18 +79,21 @@ def test_an_interrupted_tls_handshake_is_over_after_its_time(monkeypatch: pytest
         silent = await lab.connect(443)
         assert await silent.closed()
 
-    play(scenario, tmp_path)
+    play(scenario, tmp_path, fast_path=fast_path)
 
 
-def test_an_established_tunnel_is_not_cut_by_its_timer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(http_tunnels, "TLS_DEADLINE", 0.0)
+@WAYS
+def test_an_established_tunnel_is_not_cut_by_its_timer(
+    module: ModuleType, fast_path: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "TLS_DEADLINE", 0.0)
 
     async def scenario(lab: Lab) -> None:
         origin = await origin_for(lab, "inner")
-        monkeypatch.setattr(http_tunnels, "TLS_DEADLINE", 5.0)
+        monkeypatch.setattr(module, "TLS_DEADLINE", 5.0)
         assert (await ask(lab, origin, "inner")).status == 200
 
-    play(scenario, tmp_path)
+    play(scenario, tmp_path, fast_path=fast_path)
 
 
 def test_errors_of_a_flow_are_not_kept_beside_our_own_answer(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from mitmproxy.master import Master
 from mitmproxy.proxy.layers.http import HttpRequestHook
 from mitmproxy.test import tflow
 
-from codex_network_proxy.addons.hook_dispatch import CachedAddons
+from codex_network_proxy.addons.hook_dispatch import CachedAddons, arguments_of
 
 Notes = list[str]
 
@@ -118,3 +118,8 @@ def test_an_addon_that_comes_or_goes_later_is_noticed() -> None:
 
     asyncio.run(main())
     assert notes == ["first", "first", "second", "second"]
+
+
+def test_a_hook_is_called_with_what_it_holds() -> None:
+    flow = tflow.tflow()
+    assert arguments_of(HttpRequestHook(flow)) == (flow,)

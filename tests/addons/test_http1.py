@@ -153,6 +153,17 @@ def test_every_pipelined_request_is_judged(tmp_path: Path) -> None:
     play(scenario, tmp_path)
 
 
+def test_hundreds_of_pipelined_requests_are_answered_one_after_the_other(tmp_path: Path) -> None:
+    """Each begins when the one before it is over, not inside it: or the stack would end."""
+
+    async def scenario(lab: Lab) -> None:
+        client = await lab.client()
+        await client.send(get(1, host=b"denied.test") * 400)
+        assert {(await client.answer()).status for _ in range(400)} == {403}
+
+    play(scenario, tmp_path)
+
+
 def test_bytes_behind_a_refused_head_are_not_read_as_a_request(tmp_path: Path) -> None:
     async def scenario(lab: Lab) -> None:
         origin, client = await lab.origin(), await lab.client()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mitmproxy.proxy import events as engine_events
 
-from codex_network_proxy.addons import connection, socks_tunnels
+from codex_network_proxy.addons import connection, judged_tunnels
 from codex_network_proxy.policy.decision import Allowed, Blocked
 from codex_network_proxy.socks.dialler import DialError, DialFailure, dial
 
@@ -106,7 +106,7 @@ def test_bytes_that_are_not_tls_are_cut(tmp_path: Path) -> None:
 
 
 def test_tls_has_to_begin_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socks_tunnels, "TLS_DEADLINE", 0.01)
+    monkeypatch.setattr(judged_tunnels, "TLS_DEADLINE", 0.01)
 
     async def scenario(lab: Lab) -> None:
         peer, code = await lab.ask_socks(443)
@@ -234,7 +234,7 @@ def test_another_addon_may_refuse_a_dial(tmp_path: Path) -> None:
 
 
 def test_a_refused_client_that_stays_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socks_tunnels, "LINGER", 0.01)
+    monkeypatch.setattr(judged_tunnels, "LINGER", 0.01)
 
     async def scenario(lab: Lab) -> None:
         lab.add(Other("client_connected", lambda _: lab.reload(configuration(lines=["allowed_domains = []"]))))
