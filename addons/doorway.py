@@ -97,10 +97,14 @@ class Doorway:
         self._taken += 1
         client = speaks(self, sock, peer, scope)
         self.connections.add(client)
-        if self._taken <= self._limit:
-            client.begin()
-        else:
-            client.turn_away()
+        try:
+            if self._taken <= self._limit:
+                client.begin()
+            else:
+                client.turn_away()
+        except Exception as error:
+            self.contain(error)
+            client.close()
 
     def released(self) -> None:
         """A client is gone for good."""

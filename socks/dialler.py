@@ -157,12 +157,16 @@ class Dial:
         if code not in _UNDER_WAY:
             sock.close()
             return _FAILURES.get(code, DialFailure.OTHER)
-        self._wait_for(_Attempt(self, sock))
+        try:
+            self._wait_for(_Attempt(self, sock))
+        except OSError as error:
+            sock.close()
+            return failure_of(error)
         return None
 
     def _wait_for(self, attempt: _Attempt) -> None:
-        self._attempts.append(attempt)
         self._shared.poller.watch(attempt.fd, attempt, WRITE)
+        self._attempts.append(attempt)
         if self._tried < len(self._addresses):
             self._shared.stagger(self)
 

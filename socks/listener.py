@@ -65,7 +65,10 @@ def raise_descriptor_limit() -> None:
 
 
 class Listener:
-    """Hands each client's socket, non-blocking and without small-packet delay, and its `ip:port` to `accepted`."""
+    """Hands each client's socket, non-blocking and without small-packet delay, and its `ip:port` to `accepted`.
+
+    Owns `sock`. Raises `OSError`; then that is closed.
+    """
 
     def __init__(self, poller: Poller, sock: socket.socket, accepted: Callable[[socket.socket, str], None]) -> None:
         self._poller = poller
@@ -73,7 +76,11 @@ class Listener:
         self._fd = sock.fileno()
         self._accepted = accepted
         self._pause: asyncio.TimerHandle | None = None
-        poller.watch(self._fd, self, READ)
+        try:
+            poller.watch(self._fd, self, READ)
+        except OSError:
+            sock.close()
+            raise
 
     @property
     def address(self) -> tuple[str, int]:

@@ -71,10 +71,10 @@ class Kqueue:
         self._masks.pop(fd, None)
 
     def _change(self, fd: int, before: int, after: int) -> None:
-        self._masks[fd] = after
         changes = [self._change_of(fd, bit, after) for bit in (READ, WRITE) if (before ^ after) & bit]
         if changes:
             self._queue.control(changes, 0, 0)
+        self._masks[fd] = after
 
     def _change_of(self, fd: int, bit: int, after: int) -> Any:
         kernel = self._select
@@ -119,15 +119,18 @@ class Poller:
         loop.add_reader(self._backend.fileno(), self._dispatch)
 
     def watch(self, fd: int, watcher: Watcher, mask: int) -> None:
-        """From now on tells `watcher`, and nobody else, about `mask` on `fd`; 0 leaves only errors and hang-ups."""
+        """From now on tells `watcher`, and nobody else, about `mask` on `fd`; 0 leaves only errors and hang-ups.
+
+        Raises `OSError` when the kernel takes no more, and changes nothing then.
+        """
         before = self._masks.get(fd)
-        self._watchers[fd] = watcher
         if before != mask:
-            self._masks[fd] = mask
             if before is None:
                 self._backend.register(fd, mask)
             else:
                 self._backend.modify(fd, mask)
+            self._masks[fd] = mask
+        self._watchers[fd] = watcher
 
     def silence(self, fd: int) -> None:
         """No events at all for `fd`, not even hang-ups, until it is watched again."""

@@ -162,8 +162,15 @@ class Relay:
     def start(self, reply: bytes, early: bytes = b"", client_ended: bool = False) -> None:
         """Sends `reply` to the client and `early`, what the client sent ahead, upstream; then moves bytes.
 
-        `client_ended`: the client has already said that it will send no more.
+        `client_ended`: the client has already said that it will send no more. When this raises, both are closed.
         """
+        try:
+            self._begin(reply, early, client_ended)
+        except Exception:
+            self.close()
+            raise
+
+    def _begin(self, reply: bytes, early: bytes, client_ended: bool) -> None:
         client, upstream = self._client, self._upstream
         client.watch()
         upstream.watch()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+import pytest
 
 from codex_network_proxy.socks.poller import Poller
 
@@ -104,3 +107,17 @@ def stalling(host: str = "127.0.0.1") -> Iterator[int]:
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]
+
+
+def answer_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the kernel tell the outcome by an event only, as it does for other machines."""
+    connect = socket.socket.connect_ex
+    asked: set[socket.socket] = set()
+
+    def connect_once(sock: socket.socket, address: tuple[str, int]) -> int:
+        if sock in asked:
+            return errno.EALREADY
+        asked.add(sock)
+        return connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect_ex", connect_once, raising=False)

@@ -12,7 +12,7 @@ import pytest
 from codex_network_proxy.socks import dialler as module
 from codex_network_proxy.socks.dialler import DialError, DialFailure, Dialled, Dialler, dial
 
-from .sockets import new_poller, run, stalling, until
+from .sockets import answer_later, new_poller, run, stalling, until
 
 HOME = IPv4Address("127.0.0.1")
 LONG, SHORT = 5.0, 0.01
@@ -30,20 +30,6 @@ def refusing(host: str = "127.0.0.1") -> Iterator[int]:
     with socket.socket() as holder:
         holder.bind((host, 0))
         yield holder.getsockname()[1]
-
-
-def answer_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the kernel tell the outcome by an event only, as it does for other machines."""
-    connect = socket.socket.connect_ex
-    asked: set[socket.socket] = set()
-
-    def connect_once(sock: socket.socket, address: tuple[str, int]) -> int:
-        if sock in asked:
-            return errno.EALREADY
-        asked.add(sock)
-        return connect(sock, address)
-
-    monkeypatch.setattr(socket.socket, "connect_ex", connect_once, raising=False)
 
 
 def outcome_of(

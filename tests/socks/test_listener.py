@@ -10,6 +10,7 @@ from codex_network_proxy.socks import listener as module
 from codex_network_proxy.socks.listener import Listener, address_text, bind, raise_descriptor_limit
 
 from .sockets import new_poller, run, settled, until
+from .test_poller import Refusing
 
 
 def test_accepted_sockets_are_ready_for_use() -> None:
@@ -40,6 +41,19 @@ def test_accepted_sockets_are_ready_for_use() -> None:
 )
 def test_addresses_as_text(address: tuple[str, int], text: str) -> None:
     assert address_text(address) == text
+
+
+def test_a_listener_that_cannot_be_watched_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        poller, sock = new_poller(), bind("127.0.0.1", 0)
+        monkeypatch.setattr(poller, "_backend", Refusing())
+        with pytest.raises(OSError, match="register"):
+            Listener(poller, sock, lambda sock, peer: None)
+        assert sock.fileno() == -1
+        monkeypatch.undo()
+        poller.close()
+
+    run(body)
 
 
 def test_ipv6_listeners() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -232,6 +233,37 @@ def test_without_epoll_the_poller_uses_kqueue(monkeypatch: pytest.MonkeyPatch) -
     poller.close()
     assert loop.readers == {}
     assert kernel.closed
+
+
+def test_what_the_kernel_does_not_take_is_not_taken_for_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        poller = new_poller()
+        near, far = tcp_pair()
+        first, second = Recording(), Recording()
+        for mask, call in ((READ, "register"), (WRITE, "modify")):
+            with monkeypatch.context() as patch:
+                patch.setattr(poller, "_backend", Refusing())
+                with pytest.raises(OSError, match=call):
+                    poller.watch(near.fileno(), second, mask)
+            poller.watch(near.fileno(), first, READ)
+        far.send(b"x")
+        await until(lambda: bool(first.told))
+        assert (set(first.told), second.told) == ({READ}, [])
+        poller.close_socket(near)
+        poller.close()
+        far.close()
+
+    run(body)
+
+
+class Refusing:
+    """A kernel that watches nothing more."""
+
+    def register(self, fd: int, mask: int) -> None:
+        raise OSError(errno.ENOSPC, "register")
+
+    def modify(self, fd: int, mask: int) -> None:
+        raise OSError(errno.ENOMEM, "modify")
 
 
 def test_the_poller_needs_one_descriptor_of_the_event_loop() -> None:
