@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from mitmproxy import http
 
 from .flow_requests import UNIX_SOCKET_HEADER, is_inner
 from .sessions import session_for
 from .websockets import asks_for_websocket
 
-REQUEST_HOP_BY_HOP = frozenset(
-    ("keep-alive", "proxy-connection", "proxy-authorization", "trailer", "te", "http2-settings", UNIX_SOCKET_HEADER)
-)
-RESPONSE_HOP_BY_HOP = frozenset(("keep-alive", "proxy-connection", "proxy-authenticate", "trailer"))
+_HERE = frozenset((b"connection", b"upgrade", b"keep-alive", b"proxy-connection", b"trailer"))
+_REQUEST = _HERE | {b"proxy-authorization", b"te", b"http2-settings", UNIX_SOCKET_HEADER.encode()}
+_RESPONSE = _HERE | {b"proxy-authenticate"}
 IDENTITY = frozenset(
     (
         "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "cf-connecting-ip",
@@ -22,6 +19,7 @@ IDENTITY = frozenset(
 )  # fmt: skip
 """Names that tell the origin who the client is; removed from intercepted requests (spec B6.5)."""
 
+_IDENTITY = frozenset(name.encode() for name in IDENTITY)
 FRAMING = frozenset(("host", "content-length", "transfer-encoding"))
 """`Connection` may not nominate these: the message would change its meaning on the way."""
 
@@ -39,30 +37,34 @@ class Headers:
             return
         request = flow.request
         trailers_wanted = request.is_http2 and request.headers.get("te", "").lower() == "trailers"
-        strip(request.headers, REQUEST_HOP_BY_HOP, websocket=asks_for_websocket(request))
+        websocket = "upgrade" in request.headers and asks_for_websocket(request)
+        strip(request.headers, _REQUEST, websocket=websocket)
         if trailers_wanted:
             request.headers["te"] = "trailers"
         if is_inner(flow):
-            _remove(request.headers, IDENTITY)
+            _remove(request.headers, _IDENTITY)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None or session_for(flow) is None:
             return
-        strip(flow.response.headers, RESPONSE_HOP_BY_HOP, websocket=flow.response.status_code == 101)
+        strip(flow.response.headers, _RESPONSE, websocket=flow.response.status_code == 101)
         if is_inner(flow):
             # It would lead the client around the proxy it does not know of.
             flow.response.headers.pop("alt-svc", None)
 
 
-def strip(headers: http.Headers, names: frozenset[str], *, websocket: bool) -> None:
+def strip(headers: http.Headers, names: frozenset[bytes], *, websocket: bool) -> None:
     """Removes these fields and every one that a `Connection` field nominates."""
-    nominated = {token.strip().lower() for value in headers.get_all("connection") for token in value.split(",")}
-    _remove(headers, names | (nominated - FRAMING) | {"connection", "upgrade"})
+    if any(name.lower() == b"connection" for name, _ in headers.fields):
+        nominated = {token.strip().lower() for value in headers.get_all("connection") for token in value.split(",")}
+        names |= {name.encode("latin-1", "replace") for name in nominated - FRAMING}
+    _remove(headers, names)
     if websocket:
         headers["connection"] = "Upgrade"
         headers["upgrade"] = "websocket"
 
 
-def _remove(headers: http.Headers, names: Iterable[str]) -> None:
-    unwanted = {name.encode("latin-1", "replace") for name in names}
-    headers.fields = tuple(item for item in headers.fields if item[0].lower() not in unwanted)
+def _remove(headers: http.Headers, names: frozenset[bytes]) -> None:
+    fields = [item for item in headers.fields if item[0].lower() not in names]
+    if len(fields) != len(headers.fields):
+        headers.fields = tuple(fields)

@@ -45,6 +45,7 @@ class PolicedHttp1Client(StrictBodies, Http1Client):
         super().__init__(context)
         self._closing = False
         self._interim = 0
+        self._size: int | None = None
 
     # Requests
 
@@ -105,12 +106,12 @@ class PolicedHttp1Client(StrictBodies, Http1Client):
             # It is about our credentials, and none of the client's business.
             yield from self._give_up(WRONG_CREDENTIALS if hop.authorization else NEEDS_CREDENTIALS)
             return
-        yield from self._begin(self.request, response)
+        yield from self._begin(response)
 
     def _final_answer(self, request: http.Request, lines: Sequence[bytes]) -> http.Response | None:
         """The answer of this head; `None` for 100, 102 and 103, which come before it (RFC 9110 section 15.2)."""
         response = read_response(lines)
-        response_size(request, response)
+        self._size = response_size(request, response)
         if not 100 <= response.status_code < 200 or response.status_code == 101:
             return response
         self._interim += 1
@@ -118,10 +119,10 @@ class PolicedHttp1Client(StrictBodies, Http1Client):
             raise ValueError("too many interim answers")
         return None
 
-    def _begin(self, request: http.Request, response: http.Response) -> layer.CommandGenerator[None]:
+    def _begin(self, response: http.Response) -> layer.CommandGenerator[None]:
         assert self.stream_id is not None
         self.response = response
-        size = response_size(request, response)
+        size = self._size
         # The chain strips `connection` from the very fields that the flow shows; here it still stands.
         self._closing = self._closing or size == -1 or wants_close(response.data.http_version, response.headers)
         self.body_reader = body_reader(size)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import http as engine_http
 from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
 
 from .sessions import session_of
@@ -25,6 +28,13 @@ class PolicedHttpLayer(HttpLayer):
             self._forget_ended()
         elif isinstance(event, events.OpenConnectionCompleted):
             self._forget_ended()
+
+    def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
+        """As the engine's own, whose fork of the context makes a server only to throw it away."""
+        context = copy(self.context)
+        context.layers = self.context.layers.copy()
+        self.streams[stream_id] = stream = engine_http.HttpStream(context, stream_id)
+        yield from self.event_to_child(stream, events.Start())
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
         self._forget_ended()

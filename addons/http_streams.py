@@ -240,6 +240,13 @@ class PolicedHttpStream(TunnelHttpStream):
         else:
             yield from super().state_wait_for_response_headers(event)
 
+    def check_invalid(self, request: bool) -> layer.CommandGenerator[bool]:
+        """An answer has just passed `answer_problem`, which looks at the same; a switch of protocols has not."""
+        response = self.flow.response
+        if not request and response and response.status_code != 101:
+            return False
+        return (yield from super().check_invalid(request))
+
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
     ) -> layer.CommandGenerator[None]:

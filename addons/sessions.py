@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from mitmproxy import http
 from mitmproxy.connection import Connection
@@ -26,8 +27,7 @@ from .upstream_forward import ProxyHop, forwards, hop_of
 Address = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The request as it was judged. A request that differs from it when it is sent is not the one that was allowed."""
 
     method: bytes
@@ -37,7 +37,10 @@ class Snapshot:
     port: int
     path: bytes
     version: bytes
-    fields: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    fields: tuple[tuple[bytes, bytes], ...]
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.host}:{self.port})"  # the fields may hold secrets
 
     @classmethod
     def of(cls, request: http.Request) -> Snapshot:
