@@ -9,6 +9,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from codex_network_proxy.addons.ask_terminal import Terminal
@@ -114,14 +116,25 @@ def _web_port(options: argparse.Namespace) -> int | None:
 def _forget_last_run(ready_file: Path | None) -> None:
     """Who waits for the file must not find the one of an earlier process."""
     if ready_file:
-        ready_file.unlink(missing_ok=True)
+        with _naming(ready_file):
+            ready_file.unlink(missing_ok=True)
 
 
 def write_ready_file(path: Path, content: dict[str, object]) -> None:
-    """Writes the file in one step: who reads it never sees half of it."""
+    """Writes the file in one step: who reads it never sees half of it. Raises `OSError`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with _naming(path):
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+@contextmanager
+def _naming(ready_file: Path) -> Iterator[None]:
+    """A failure is told with the file that was asked for, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"--ready-file {ready_file} cannot be written: {error.strerror}") from error
 
 
 def _set_up_logging(verbose: bool) -> None:

@@ -146,6 +146,23 @@ def test_one_address_for_both_listeners(tmp_path: Path) -> None:
     assert proxy.world.binds() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param("missing/ready.json", "No such file or directory", id="a folder that is missing"),
+        pytest.param("folder", "", id="a folder"),  # the systems differ in what they call it
+    ],
+)
+def test_a_ready_file_that_cannot_be_written_is_named(name: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    at = tmp_path / name
+    proxy = ProxyProcess(tmp_path, OPEN)
+    with Process([*proxy.command, "--ready-file", str(at)], proxy.environment, tmp_path) as process:
+        assert process.ended() == 1
+    line = process.output.splitlines()[-1]
+    assert line.startswith(f"--ready-file {at} cannot be written: {why}")
+
+
 def test_socks5_can_be_left_out(tmp_path: Path) -> None:
     with ProxyProcess(tmp_path, replace(OPEN, lines=("enable_socks5 = false",))) as proxy:
         assert json.loads(proxy.ready_file.read_text())["socks"] is None
