@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from codex_network_proxy.addons.ask_terminal import Terminal
@@ -21,6 +21,8 @@ from codex_network_proxy.policy.errors import ConfigError
 from .config_commands import report
 
 logger = logging.getLogger("codex_network_proxy")
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 SHUTDOWN_LIMIT = 1.0
 """Seconds that connections get to end after the signal to stop."""
@@ -68,7 +70,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
 
 async def _run(runtime: Runtime, options: argparse.Namespace, asking: Asking | None) -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Loading the engine takes most of the start; nothing before it needs it.
     from codex_network_proxy.addons.master import start_engine
@@ -86,7 +88,17 @@ async def _run(runtime: Runtime, options: argparse.Namespace, asking: Asking | N
         if asking:
             asking.close()
         await engine.stop(SHUTDOWN_LIMIT)
+        _go_on_ending()
     return 0
+
+
+def _go_on_ending() -> None:
+    """Another Ctrl-C changes nothing any more. The loop would take its handlers along, and then it were a failure."""
+    for number in STOPPING:
+        while signal.getsignal(number) is not signal.SIG_IGN:
+            with suppress(KeyboardInterrupt):  # one that comes in between the two
+                asyncio.get_running_loop().remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
 
 def _reach_people(asking: Asking, options: argparse.Namespace) -> None:

@@ -6,7 +6,9 @@ import json
 import signal
 import socket
 import stat
+import subprocess
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +89,18 @@ def test_a_second_signal_is_no_error(tmp_path: Path) -> None:
     with ProxyProcess(tmp_path, OPEN) as proxy:
         proxy.child.send_signal(signal.SIGTERM)
         proxy.child.send_signal(signal.SIGINT)
+        assert proxy.ended() == 0
+        assert "Traceback" not in proxy.output
+
+
+def test_an_impatient_ctrl_c_is_no_error(tmp_path: Path) -> None:
+    """It comes at every moment of the end, also when nothing runs any more."""
+    with ProxyProcess(tmp_path, OPEN) as proxy:
+        proxy.child.send_signal(signal.SIGTERM)
+        while proxy.child.poll() is None:
+            proxy.child.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                proxy.child.wait(0.002)
         assert proxy.ended() == 0
         assert "Traceback" not in proxy.output
 
