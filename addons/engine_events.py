@@ -32,6 +32,7 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
         self._events: deque[events.Event] = deque()
         self._busy = False
         self._hooks: set[asyncio.Task[None]] = set()
+        self._unsent: dict[Connection, list[bytes]] = {}
         self._begun: dict[commands.StartHook, asyncio.Task[None]] = {}
 
     async def server_event(self, event: events.Event) -> None:
@@ -45,6 +46,8 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
                 self._process(self._events.popleft())
         finally:
             self._busy = False
+            for connection in list(self._unsent):
+                self._send(connection)
 
     def _process(self, event: events.Event) -> None:
         self.timeout_watchdog.register_activity()
@@ -80,7 +83,7 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
                 writer = self.transports[command.connection].writer
                 assert writer
                 if not writer.is_closing():
-                    writer.write(command.data)
+                    self._unsent.setdefault(command.connection, []).append(command.data)
                 elif command.connection.state is not ConnectionState.CLOSED:
                     self.close_connection(command.connection)  # the peer has reset it while nobody was reading
             case commands.CloseTcpConnection():
@@ -89,6 +92,17 @@ class DirectEvents(mode_servers.ProxyConnectionHandler):
                 self.close_connection(command.connection, False)
             case _:
                 raise RuntimeError(f"unexpected command {type(command).__name__}")
+
+    def close_connection(self, connection: Connection, half_close: bool = False) -> None:
+        """As the engine's own, behind everything that was to be sent."""
+        self._send(connection)
+        super().close_connection(connection, half_close)
+
+    def _send(self, connection: Connection) -> None:
+        """Sends in one go what the event that is being processed leads to."""
+        io, data = self.transports.get(connection), self._unsent.pop(connection, None)
+        if data and io and io.writer and not io.writer.is_closing():
+            io.writer.write(data[0] if len(data) == 1 else b"".join(data))
 
     def _is_reset(self, connection: Connection) -> bool:
         """Whether the connection is gone both ways; to the engine every end is one that may still be written to."""

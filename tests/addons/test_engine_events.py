@@ -46,7 +46,8 @@ class FakeAddons:
 
 class FakeWriter:
     def __init__(self) -> None:
-        self.written = b""
+        self.sent: list[bytes] = []
+        self.ended = False
         self.answered = asyncio.Event()
 
     def get_extra_info(self, name: str, default: object = None) -> object:
@@ -55,8 +56,16 @@ class FakeWriter:
     def is_closing(self) -> bool:
         return False
 
+    @property
+    def written(self) -> bytes:
+        return b"".join(self.sent)
+
+    def write_eof(self) -> None:
+        self.ended = True
+
     def write(self, data: bytes) -> None:
-        self.written += data
+        assert not self.ended
+        self.sent.append(data)
         if self.written.endswith(b"next"):
             self.answered.set()
 
@@ -186,3 +195,31 @@ def test_an_event_from_within_waits_for_its_turn() -> None:
         return bench
 
     assert asyncio.run(main()).writer.written == b"first second"
+
+
+def pieces(scripted: layer.Layer, event: events.Event) -> Iterator[commands.Command]:
+    client = scripted.context.client
+    yield commands.SendData(client, b"head, ")
+    yield commands.SendData(client, b"body")
+    if isinstance(event, events.DataReceived):
+        yield commands.CloseTcpConnection(client, half_close=True)
+
+
+def test_what_an_event_leads_to_is_sent_in_one_go_and_before_the_end() -> None:
+    async def main() -> Bench:
+        bench = Bench(pieces)
+        await bench.handler.server_event(events.Start())
+        await bench.handler.server_event(events.DataReceived(bench.client, b"x"))
+        return bench
+
+    writer = asyncio.run(main()).writer
+    assert (writer.sent, writer.ended) == ([b"head, body"] * 2, True)
+
+
+def test_what_was_to_be_sent_before_a_layer_crashed_is_sent() -> None:
+    async def main() -> Bench:
+        bench = Bench(crash)
+        await bench.handler.server_event(events.Start())
+        return bench
+
+    assert asyncio.run(main()).writer.sent == [b"before"]
