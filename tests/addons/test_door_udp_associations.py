@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from tests.kit.socks_client import ASSOCIATE, IPAddress, SocksClient
+from tests.kit.socks_client import ASSOCIATE, GRANTED, GREETING, IPAddress, SocksClient, socks_request
 from tests.kit.udp_client import ZEROS, Datagram
 from tests.kit.udp_origins import UdpOrigin
 
@@ -108,6 +108,17 @@ def test_an_association_ends_with_its_connection_and_counts_until_then() -> None
             door.wait_until(lambda: door.door.taken == 1)
             with door.client():
                 assert door.door.taken == 2
+        door.wait_until_empty()
+        assert door.open_associations == 0
+
+
+def test_what_comes_behind_the_request_is_no_second_one_and_an_end_there_is_the_end() -> None:
+    with UdpDoor() as door, SocksClient(door.socks) as client:
+        client.send(GREETING + 2 * socks_request(ZEROS, 0, ASSOCIATE))
+        client.finish()
+        assert client.stream.exactly(2) == GRANTED
+        assert client.reply().code == 0
+        assert client.ended()
         door.wait_until_empty()
         assert door.open_associations == 0
 
