@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from io import BytesIO
-from typing import Any
 
 import requests
 from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber
@@ -16,11 +14,11 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from requests.adapters import HTTPAdapter
 
 from codex_network_proxy import __version__
 from codex_network_proxy.policy.audit import EVENT_NAME, EVENT_TARGET, PolicyDecisionEvent, milliseconds
 
+from .otlp_http import StatusOnly
 from .sink_thread import Lost
 
 SERVICE = "codex-network-proxy"
@@ -97,7 +95,7 @@ class CollectorExporter:
         session.trust_env = False
         session.max_redirects = 0
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _StatusOnly())
+            session.mount(scheme, StatusOnly())
         session.hooks["response"].append(self._answered)
         self._exporter = OTLPLogExporter(endpoint=url, session=session)
         self._resource = _resource()
@@ -132,25 +130,6 @@ class CollectorExporter:
 
     def _answered(self, response: requests.Response, *_: object, **__: object) -> None:
         self._status = response.status_code
-
-
-class _StatusOnly(HTTPAdapter):
-    """Reads no body but a short one, for its connection to be used again: the rest could be endless, or a bomb."""
-
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        response = super().send(*args, **kwargs)
-        body, response.raw = response.raw, BytesIO()
-        length = response.headers.get("content-length", "")
-        try:
-            if length.isdecimal() and len(length) <= 3:
-                body.read(decode_content=False)
-            else:
-                body.close()
-        except Exception:
-            # Whatever was wrong with it: the status is known.
-            body.close()
-        body.release_conn()
-        return response
 
 
 def _resource() -> Resource:

@@ -29,7 +29,8 @@ OUTSIDE = {"os", "random", "secrets", "select", "socket", "ssl", "subprocess", "
 # Where the name to import is not the name to install.
 DISTRIBUTIONS = {"OpenSSL": "pyopenssl", "opentelemetry": "opentelemetry-sdk", "pydantic_core": "pydantic"}
 # Files that may name what an extra brings: for types only, or because they are imported only where it is installed.
-_USE_OTEL = ("addons/audit_export.py", "addons/auditing.py", "addons/otlp_export.py", "addons/proxy_builder.py")
+_USE_OTEL = ("addons/audit_export.py", "addons/auditing.py", "addons/otlp_export.py", "addons/otlp_http.py",
+             "addons/proxy_builder.py")  # fmt: skip
 EXTRAS = {**dict.fromkeys(_USE_OTEL, "otel"), "codex_network_proxy/testing.py": "testing"}
 
 
