@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from .contained_logs import log_unhandled
+
+logger = logging.getLogger("codex_network_proxy")
 
 NAME = "codex-network-proxy-callbacks"
 
@@ -85,7 +88,13 @@ class Embedder:
             call.close()
             raise
         try:
-            return await asyncio.wrap_future(future)
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            if not self._loop.is_closed():
+                future.cancel()
+            elif not future.done():
+                logger.warning("the event loop of a decider or observer was closed while it had still to answer")
+            raise
         except (SystemExit, KeyboardInterrupt) as error:
             raise TriedToExit(type(error).__name__) from None
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -159,6 +160,35 @@ def test_a_loop_that_is_gone_is_an_error_and_nothing_is_left_unawaited() -> None
     loop.close()
     with pytest.raises(RuntimeError, match="closed"):
         from_another_thread(lambda: embedder.outside(asynchronous)(1))
+
+
+def test_a_loop_that_is_closed_under_a_question_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    program, embedder = asyncio.new_event_loop(), Embedder()
+    begun, closed = asyncio.Event(), threading.Event()
+
+    async def endless(_: int) -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    async def withdrawn() -> None:
+        asked = asyncio.ensure_future(embedder.outside(endless)(1))
+        await asyncio.to_thread(closed.wait, PATIENCE)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+    embedder.begin(program)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(lambda: from_another_thread(withdrawn))
+        program.run_until_complete(asyncio.wait_for(begun.wait(), PATIENCE))
+        for task in asyncio.all_tasks(program):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # the program's own fault
+        program.close()
+        closed.set()
+        asking.result(PATIENCE)
+    (record,) = caplog.records
+    assert record.getMessage() == "the event loop of a decider or observer was closed while it had still to answer"
+    assert record.exc_info is None
 
 
 def test_a_proxy_that_does_not_run_calls_nobody() -> None:
