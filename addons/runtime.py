@@ -191,8 +191,8 @@ class Runtime:
 
     def _bind(self, door: FrontDoor) -> None:
         http, socks = self.settings.http_bind, self.settings.socks_bind if self.settings.enable_socks5 else None
-        if socks and http.address == socks.address and http.address.port:
-            raise OSError(errno.EADDRINUSE, f"{http.address} is both proxy_url and socks_url; write two ports")
+        if problem := self.settings.listen_problem:
+            raise OSError(errno.EADDRINUSE, problem)
         self.http_address = self._listen(door.start, http)
         if socks:
             self.socks_address = self._listen(door.start_socks, socks)

@@ -119,6 +119,14 @@ class NetworkSettings:
         """Where the SOCKS5 proxy may listen."""
         return self.clamp(self.socks_listen)
 
+    @property
+    def listen_problem(self) -> str | None:
+        """Why no proxy can listen where these settings say: both listeners have one address."""
+        address = self.http_bind.address
+        if not self.enable_socks5 or address != self.socks_bind.address or not address.port:
+            return None
+        return f"{address} is both proxy_url and socks_url; write two ports"
+
 
 def _without(patterns: tuple[DomainPattern, ...], pattern: DomainPattern) -> tuple[DomainPattern, ...]:
     return tuple(each for each in patterns if each != pattern)

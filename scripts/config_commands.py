@@ -35,6 +35,9 @@ def check(options: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     settings = loaded.settings
+    if settings.enabled and (problem := settings.listen_problem):
+        print(f"{_name(source)}: {problem}", file=sys.stderr)
+        return 1
     enabled = "enabled" if settings.enabled else "disabled"
     print(
         f"{_name(source)}: ok ({len(settings.allowed)} allowed, {len(settings.denied)} denied, "

@@ -191,3 +191,20 @@ BINDS = [
 @pytest.mark.parametrize(("toml", "bound"), BINDS)
 def test_listeners_are_clamped(toml: str, bound: str) -> None:
     assert str(load(toml).settings.http_bind.address) == bound
+
+
+ONE_PORT = 'proxy_url = "127.0.0.1:9000"\nsocks_url = "127.0.0.1:9000"\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        pytest.param("", None, id="two ports of their own"),
+        pytest.param(ONE_PORT, "127.0.0.1:9000 is both proxy_url and socks_url; write two ports", id="one for both"),
+        pytest.param(f"{ONE_PORT}enable_socks5 = false\n", None, id="one, with SOCKS5 switched off"),
+        pytest.param(ONE_PORT.replace("9000", "0"), None, id="any free port for each"),
+        pytest.param(ONE_PORT.replace("127.0.0.1", "127.0.0.2", 1), None, id="one port at two addresses"),
+    ],
+)
+def test_two_listeners_need_two_ports(lines: str, problem: str | None) -> None:
+    assert load(lines).settings.listen_problem == problem

@@ -49,6 +49,17 @@ def test_check_prints_warnings_and_still_passes(home: Path, capsys: pytest.Captu
     assert "warning: " in capsys.readouterr().err
 
 
+def test_check_refuses_what_could_not_start(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = 'proxy_url = "127.0.0.1:9000"\nsocks_url = "http://127.0.0.1:9000"\n'
+    (home / "config.toml").write_text(GOOD + both)
+    assert main(["check"]) == 1
+    assert capsys.readouterr().err.endswith(
+        "config.toml: 127.0.0.1:9000 is both proxy_url and socks_url; write two ports\n"
+    )
+    (home / "config.toml").write_text(GOOD.replace("enabled = true", "enabled = false") + both)
+    assert main(["check"]) == 0, "nothing would listen"
+
+
 def test_check_without_a_file_checks_the_built_in_profile(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 0
     assert "built-in configuration: ok" in capsys.readouterr().out
