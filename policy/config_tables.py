@@ -8,7 +8,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from .config_values import (
     DomainKey,
@@ -85,11 +95,25 @@ class InjectTable(Table):
     secret_file: Annotated[str, AfterValidator(secret_file_of)] | None = None
     prefix: Annotated[str, AfterValidator(secret_prefix_of)] = ""
 
-    @model_validator(mode="after")
-    def one_source(self) -> Self:
-        if (self.secret_env_var is None) == (self.secret_file is None):
-            raise Wrong("expected exactly one of secret_env_var or secret_file; write one of them")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def one_source(cls, value: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Also told when something else is wrong: whoever repairs the one must not run into the other."""
+        sources = [value.get(name) for name in ("secret_env_var", "secret_file")] if isinstance(value, dict) else [1]
+        if sum(source is not None for source in sources) == 1:
+            return handler(value)
+        found: list[InitErrorDetails] = []
+        try:
+            handler(value)
+        except ValidationError as error:
+            found = [_again(each) for each in error.errors()]
+        wrong = Wrong("expected exactly one of secret_env_var or secret_file; write one of them")
+        found.append({"type": "value_error", "loc": (), "input": value, "ctx": {"error": wrong}})
+        raise ValidationError.from_exception_data(cls.__name__, found)
+
+
+def _again(error: ErrorDetails) -> InitErrorDetails:
+    return {"type": error["type"], "loc": error["loc"], "input": error["input"], "ctx": error.get("ctx", {})}
 
 
 class ActionsTable(Table):

@@ -88,6 +88,21 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "sources",
+    [
+        pytest.param((), id="no secret at all"),
+        pytest.param(("secret_env_var = 'A'", "secret_file = 'here/token'"), id="two of them"),
+    ],
+)
+def test_a_wrong_number_of_secrets_does_not_hide_what_else_is_wrong(sources: tuple[str, ...]) -> None:
+    told = [problem.split(": ", 1)[1] for problem in problems(HEAD + injection("name = 'x y'", "prefx = ''", *sources))]
+    assert len(told) == 3 + len(sources) // 2
+    for words in ('invalid header name "x y"', "did you mean `prefix`", "expected exactly one of secret_env_var or"):
+        assert any(words in each for each in told), words
+    assert any("must be an absolute path" in each for each in told) == bool(sources)
+
+
 SELECTION = [
     pytest.param(
         'default_permissions = "w"',
