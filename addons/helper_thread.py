@@ -41,10 +41,11 @@ async def done_in_thread[Result](
     """
     helper = in_thread(work)
     try:
-        result = await asyncio.shield(asyncio.wrap_future(helper))
+        return await asyncio.shield(asyncio.wrap_future(helper))
     except asyncio.CancelledError:
         if unwanted is not None:
             helper.add_done_callback(lambda done: done.exception() or unwanted(done.result()))
         raise
-    helper.thread.join()
-    return result
+    finally:
+        if helper.done():  # the thread ends right after, also when the work has failed
+            helper.thread.join()
