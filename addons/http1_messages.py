@@ -187,8 +187,12 @@ def wants_close(version: bytes, headers: http.Headers) -> bool:
 
     HTTP/1.0 with `keep-alive` is not kept alive: nobody needs it, and who gets it wrong waits for ever.
     """
-    tokens = (token.strip().lower() for value in headers.get_all("connection") for token in value.split(","))
-    return version == b"HTTP/1.0" or "close" in tokens
+    return version == b"HTTP/1.0" or says(headers, "close")
+
+
+def says(headers: http.Headers, option: str) -> bool:
+    """Whether `connection` names this option, which is in lower case."""
+    return option in (token.strip().lower() for value in headers.get_all("connection") for token in value.split(","))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from .http1_bodies import MALFORMED, StrictBodies
-from .http1_messages import body_reader, read_response, request_head, response_size, wants_close
+from .http1_messages import body_reader, read_response, request_head, response_size, says, wants_close
 from .http_head import HEAD_LIMIT
 from .secret_edits import SecretHead
 from .sessions import session_of
@@ -124,12 +124,18 @@ class PolicedHttp1Client(StrictBodies, Http1Client):
         self.response = response
         size = self._size
         # The chain strips `connection` from the very fields that the flow shows; here it still stands.
-        self._closing = self._closing or size == -1 or wants_close(response.data.http_version, response.headers)
+        self._closing = self._closing or size == -1 or self._ends_after(response)
         self.body_reader = body_reader(size)
         self.state = self.read_body
         yield ReceiveHttp(ResponseHeaders(self.stream_id, response, size == 0))
         if self.state == self.read_body:
             yield from self.state(events.DataReceived(self.conn, b""))
+
+    def _ends_after(self, response: http.Response) -> bool:
+        if wants_close(response.data.http_version, response.headers):
+            return True
+        # Some upstream proxies close after each answer without a word: the next request would run into that.
+        return self._hop() is not None and not says(response.headers, "keep-alive")
 
     def _end_of_body(self) -> layer.CommandGenerator[None]:
         assert self.stream_id is not None

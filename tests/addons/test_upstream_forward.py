@@ -155,6 +155,31 @@ def test_its_trouble_is_told(
     assert f"upstream request failed: upstream failure: {text}" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("field", "connections"),
+    [
+        pytest.param(b"", 3, id="one that does not say whether it goes on"),
+        pytest.param(b"connection: keep-alive\r\n", 1, id="one that goes on"),
+        pytest.param(b"connection: x, close\r\n", 3, id="one that ends"),
+    ],
+)
+def test_a_connection_is_used_again_if_the_upstream_proxy_says_so(
+    field: bytes, connections: int, tmp_path: Path
+) -> None:
+    async def talk(peer: Peer) -> None:
+        while True:
+            await peer.asked()
+            await peer.say(b"HTTP/1.1 200 OK\r\n" + field + b"content-length: 2\r\n\r\nok")
+
+    async def scenario(lab: Lab, upstream: FakeUpstream) -> None:
+        client = await lab.client()
+        for _ in range(3):
+            assert (await client.ask(get(8080))).body == b"ok"
+        assert len(upstream.tasks) == connections
+
+    play_behind(talk, scenario, tmp_path)
+
+
 @pytest.mark.parametrize("status", [403, 404, 502])
 def test_other_answers_are_the_clients_business(status: int, tmp_path: Path) -> None:
     async def scenario(lab: Lab, upstream: FakeUpstream) -> None:

@@ -73,7 +73,15 @@ class UpstreamProxyServer(Server):
         kept = [
             f"{name}: {value}" for name, value in answer.head.fields if name.lower() not in (*HOP, "content-length")
         ]
-        lines = [answer.head.start, *kept, "via: kit", f"content-length: {len(answer.body)}", "", ""]
+        lines = [
+            answer.head.start,
+            *kept,
+            "via: kit",
+            "connection: keep-alive",
+            f"content-length: {len(answer.body)}",
+            "",
+            "",
+        ]
         stream.sock.sendall("\r\n".join(lines).encode() + answer.body)
 
     def _tunnel(self, stream: RecordingStream, port: int) -> None:
